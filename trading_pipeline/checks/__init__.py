@@ -1,0 +1,1 @@
+"""Asset checks: what must be true of each asset."""

@@ -1,0 +1,1 @@
+"""Adapters to the outside world: one protocol, typed errors, no Dagster."""

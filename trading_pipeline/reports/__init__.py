@@ -1,0 +1,1 @@
+"""The briefing and the tearsheets people look at."""

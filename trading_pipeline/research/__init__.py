@@ -1,0 +1,1 @@
+"""The science: pure functions on polars and numpy. Imports nothing of ours but research."""

@@ -1,0 +1,1 @@
+"""The lake (Delta), the warehouse (PostgreSQL), the embedded server, locks and migrations."""
