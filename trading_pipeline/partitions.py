@@ -8,10 +8,11 @@ midnight; on a closed day it opens a future session instead (dagster issue 33551
 
 from __future__ import annotations
 
+import warnings
 from datetime import date, datetime
 from functools import cache
 
-from dagster import DailyPartitionsDefinition, TimeWindowPartitionMapping
+from dagster import BetaWarning, DailyPartitionsDefinition, TimeWindowPartitionMapping
 
 from trading_pipeline.markets import Market
 from trading_pipeline.sessions import calendar
@@ -35,7 +36,10 @@ def session_partitions(market: Market) -> DailyPartitionsDefinition:
 
 def lookback(sessions: int) -> TimeWindowPartitionMapping:
     """Reads this session and the `sessions` before it, clipped at the start of history; the lineage shows it."""
-    return TimeWindowPartitionMapping(start_offset=-sessions, allow_nonexistent_upstream_partitions=True)
+    with warnings.catch_warnings():
+        # The parameter is marked beta; the version is pinned, and test_partitions.py shows what it does.
+        warnings.simplefilter("ignore", BetaWarning)
+        return TimeWindowPartitionMapping(start_offset=-sessions, allow_nonexistent_upstream_partitions=True)
 
 
 def sessions_of(partition_keys: list[str]) -> list[date]:

@@ -353,6 +353,28 @@ DIP_OPPORTUNITIES = Table(
     ),
 )
 
+MARKET_DATA = Table(
+    "market_data",
+    Kind.SESSION,
+    "The bars in force, for showing and joining; in the warehouse alone, made from daily_bars.",
+    ("ticker", "date"),
+    (
+        Column("ticker", pl.String(), "Symbol the instrument traded under on that date"),
+        Column("date", pl.Date(), "Trading day of the exchange, by its local date"),
+        _price("open", "Open as traded, in the quote currency"),
+        _price("high", "High as traded"),
+        _price("low", "Low as traded"),
+        _price("close", "Close as traded"),
+        _price("volume", "Shares as traded"),
+        _price("adjusted_close", "Total-return close as of the last refresh; the one column that moves later", True),
+        Column("source", pl.String(), "Provider the bar came from"),
+        Column("data_quality", pl.String(), "good, suspect or bad"),
+        _INSTRUMENT,
+        Column("metadata", pl.String(), "JSON object: whatever else is worth showing", True),
+    ),
+    session_column="date",
+)
+
 ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (

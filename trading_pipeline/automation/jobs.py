@@ -1,0 +1,99 @@
+"""Jobs: what runs together.
+
+All run in one process: a step of its own process costs more than the work of most steps.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from trading_pipeline.assets import market_data, universe
+from trading_pipeline.assets.common import WORLD
+from trading_pipeline.markets import MARKETS, Market
+from trading_pipeline.partitions import session_partitions
+from trading_pipeline.tables import ALL_TABLES
+from trading_pipeline.world import World
+
+MARTS = "marts"
+
+
+def end_of_day_name(market: Market) -> str:
+    """Name of the market's end-of-day job."""
+    return f"{market.name}_end_of_day"
+
+
+def market_data_name(market: Market) -> str:
+    """Name of the job that fills universes and bars."""
+    return f"{market.name}_market_data"
+
+
+def decisions_name(market: Market) -> str:
+    """Name of the job that computes everything derived from the bars."""
+    return f"{market.name}_decisions"
+
+
+def _of(market: Market) -> dg.AssetSelection:
+    return dg.AssetSelection.key_prefixes([market.name])
+
+
+def market_data_selection(market: Market) -> dg.AssetSelection:
+    """Universes and bars of a market."""
+    return _of(market) & dg.AssetSelection.groups(universe.GROUP, market_data.GROUP)
+
+
+def decisions_selection(market: Market) -> dg.AssetSelection:
+    """Everything derived from the bars of a market."""
+    return _of(market) - market_data_selection(market)
+
+
+def build(market: Market) -> list[dg.UnresolvedAssetJobDefinition]:
+    """The jobs of a market."""
+    partitions = session_partitions(market)
+    return [
+        dg.define_asset_job(
+            end_of_day_name(market),
+            selection=_of(market) | dg.AssetSelection.groups(MARTS),
+            partitions_def=partitions,
+            description="A session from the universe to the briefing: fetch, judge, measure, grade, find the dips.",
+        ),
+        dg.define_asset_job(
+            market_data_name(market),
+            selection=market_data_selection(market),
+            partitions_def=partitions,
+            description="Universes and bars only: what a first run fills for the lookbacks of everything else.",
+        ),
+        dg.define_asset_job(
+            decisions_name(market),
+            selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
+            partitions_def=partitions,
+            description="Everything derived from the bars: what a revision or a new rule re-runs.",
+        ),
+    ]
+
+
+@dg.op(required_resource_keys={WORLD}, description="Merge small files of every lake table and drop unreferenced ones.")
+def compact_lake(context: dg.OpExecutionContext) -> None:
+    """Compact every lake table of every market."""
+    world: World = context.resources.world
+    for market in MARKETS.values():
+        for table in ALL_TABLES:
+            merged = world.lake.compact(market.name, table)
+            dropped = world.lake.vacuum(market.name, table)
+            context.log.info("%s/%s: %s files merged, %s dropped", market.name, table, merged, dropped)
+
+
+@dg.job(description="Weekly: merge the small files that daily appends leave in the lake.")
+def lake_compaction() -> None:
+    """Compact the lake."""
+    compact_lake()
+
+
+__all__ = [
+    "build",
+    "decisions_name",
+    "decisions_selection",
+    "end_of_day_name",
+    "lake_compaction",
+    "market_data_name",
+    "market_data_selection",
+]

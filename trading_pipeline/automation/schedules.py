@@ -1,0 +1,77 @@
+"""Schedules: what the wall clock starts, guarded by the exchange's calendar.
+
+Each names its session itself. A schedule built from the partitioned job would, on a closed day, ask for a session of the
+future (partitions open with `end_offset=1`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import dagster as dg
+
+from trading_pipeline.automation import jobs
+from trading_pipeline.markets import Market
+from trading_pipeline.sessions import calendar
+
+END_OF_DAY = "0 18 * * *"
+SUNDAY_NOON = "0 12 * * 0"
+SUNDAY_EVENING = "0 20 * * 0"
+
+Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
+
+
+def end_of_day(market: Market) -> dg.ScheduleDefinition:
+    """18:00 exchange time on every session: the whole graph for that session."""
+    exchange = calendar(market.exchange)
+
+    @dg.schedule(
+        name=f"{market.name}_end_of_day",
+        job_name=jobs.end_of_day_name(market),
+        cron_schedule=END_OF_DAY,
+        execution_timezone=str(exchange.timezone),
+        description=f"After the close of every {market.exchange} session: fetch, judge, grade, find the dips.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        moment = context.scheduled_execution_time
+        day = exchange.local_date(moment)
+        if not exchange.is_session(day):
+            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+        final = exchange.close_at(day) + market.data_lag
+        if moment < final:
+            return dg.SkipReason(f"The bars of {day} are not final before {final:%H:%M} UTC.")
+        return dg.RunRequest(run_key=f"{market.name}/{day}", partition_key=day.isoformat())
+
+    return tick
+
+
+def market_week(market: Market) -> dg.ScheduleDefinition:
+    """Sunday noon, exchange time: the week just ended, for its last session's briefing."""
+    exchange = calendar(market.exchange)
+
+    @dg.schedule(
+        name=f"{market.name}_market_week",
+        job_name=jobs.decisions_name(market),
+        cron_schedule=SUNDAY_NOON,
+        execution_timezone=str(exchange.timezone),
+        description=f"Every Sunday: the {market.exchange} week looked back on, in the briefing of its last session.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        sunday = exchange.local_date(context.scheduled_execution_time)
+        session = exchange.on_or_before(sunday)
+        if (sunday - session).days > 6:
+            return dg.SkipReason(f"{market.exchange} had no session in the week before {sunday}.")
+        return dg.RunRequest(run_key=f"{market.name}/week/{session}", partition_key=session.isoformat())
+
+    return tick
+
+
+def lake_compaction() -> dg.ScheduleDefinition:
+    """Sunday evening, UTC: merge the lake's small files."""
+    return dg.ScheduleDefinition(
+        name="lake_compaction",
+        job=jobs.lake_compaction,
+        cron_schedule=SUNDAY_EVENING,
+        execution_timezone="UTC",
+        description="Every Sunday: merge the small files that daily appends leave in the lake.",
+    )

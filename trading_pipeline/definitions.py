@@ -1,0 +1,65 @@
+"""The one list of everything Dagster sees.
+
+Nothing imports this module but Dagster, the command line and the tests. Both markets are always defined, so that no
+setting decides which assets exist; the settings say which of them `run` brings up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import dagster as dg
+
+from trading_pipeline.assets import dips, features, market_data, marts, regime, reports, universe
+from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
+from trading_pipeline.automation import inbox, jobs, schedules, sensors
+from trading_pipeline.checks.factory import asset_check
+from trading_pipeline.checks.market_checks import CHECKS
+from trading_pipeline.markets import MARKETS
+from trading_pipeline.settings import Settings, load_settings
+from trading_pipeline.storage.io_managers import session_table_io_manager
+from trading_pipeline.world import World
+
+
+def build_definitions(
+    settings: Settings | None = None, *, open_world: Callable[[], World] | None = None
+) -> dg.Definitions:
+    """Assets, checks, jobs, schedules and sensors of every market, on the world that `settings` names.
+
+    open_world: opens the world of a run or a tick; by default a plain one on the system clock.
+    """
+    settings = settings or load_settings()
+    open_world = open_world or partial(World, settings)
+    markets = list(MARKETS.values())
+
+    return dg.Definitions(
+        assets=[
+            *(
+                asset
+                for market in markets
+                for asset in (
+                    *universe.build(market),
+                    *market_data.build(market, settings.market_data_provider),
+                    *features.build(market),
+                    *regime.build(market),
+                    *dips.build(market),
+                    *reports.build(market),
+                )
+            ),
+            *marts.build(markets),
+        ],
+        asset_checks=[asset_check(market, check) for market in markets for check in CHECKS],
+        jobs=[*(job for market in markets for job in jobs.build(market)), jobs.lake_compaction, inbox.inbox_job],
+        schedules=[
+            *(schedules.end_of_day(market) for market in markets),
+            *(schedules.market_week(market) for market in markets),
+            schedules.lake_compaction(),
+        ],
+        sensors=sensors.build(open_world),
+        resources={WORLD: world_resource(open_world), SESSION_TABLES: session_table_io_manager},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

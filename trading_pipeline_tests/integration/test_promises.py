@@ -1,0 +1,205 @@
+"""The promises, for every session asset: found in the definitions, each under the same properties.
+
+*Range invariance*: one run over a range equals day-by-day runs. *No look-ahead*: another future moves no row of the
+past. *Idempotence*: running twice changes nothing. *Crash safety*: killed at any write, what is there can be read, and a
+rerun converges. *Concurrency*: two runs of the same sessions end as one. The last tests show that each can fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+
+import polars as pl
+import pytest
+
+from trading_pipeline.automation import jobs
+from trading_pipeline.markets import US
+from trading_pipeline.research import indicators as indicator_science
+from trading_pipeline.sessions import calendar
+from trading_pipeline.tables import ALL_TABLES, Kind
+from trading_pipeline_tests.promises import (
+    OtherFuture,
+    Site,
+    differences,
+    final_at,
+    session_asset_names,
+    spawn,
+    writes_of,
+)
+
+LAST = date(2024, 3, 15)
+XNYS = calendar("XNYS")
+BARS_FROM = XNYS.offset(LAST, -300)
+FIRST = XNYS.offset(LAST, -2)
+SPAN = XNYS.between(FIRST, LAST)
+ASSETS = session_asset_names()
+RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
+DERIVED = [name for name in ASSETS if name not in RECEIVED]
+
+NewSite = Callable[[], Site]
+
+
+@pytest.fixture(scope="module")
+def one_run(new_site: NewSite) -> Site:
+    """A site on which the whole span was published by one run of each job."""
+    site = new_site()
+    site.publish(BARS_FROM, FIRST, LAST)
+    return site
+
+
+@pytest.fixture(scope="module")
+def day_by_day(new_site: NewSite) -> Site:
+    """A site that lived through the span: each session run on its own evening."""
+    site = new_site()
+    site.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1))
+    for session in SPAN:
+        site.run(jobs.end_of_day_name(US), session, session)
+    return site
+
+
+def test_every_registered_asset_is_under_the_promises() -> None:
+    """The market's declared tables and the assets without a table of their own: none is missing."""
+    assert set(ALL_TABLES) - {"watchlist_snapshots"} <= set(ASSETS)
+    assert set(ASSETS) - set(ALL_TABLES) == {"market_data", "daily_briefing"}
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_a_range_is_the_sum_of_its_days(name: str, one_run: Site, day_by_day: Site) -> None:
+    assert differences(name, one_run.contents(name, SPAN), day_by_day.contents(name, SPAN)) == []
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_rows_are_there_to_be_compared(name: str, one_run: Site) -> None:
+    """An empty table would keep every promise."""
+    assert one_run.contents(name, XNYS.between(BARS_FROM, LAST) if name in BARS_ASSETS else SPAN).height > 0
+
+
+BARS_ASSETS = {"corporate_actions", "bar_issues", "daily_bars", "market_data", "universe_members"}
+
+
+@pytest.fixture(scope="module")
+def other_future(new_site: NewSite) -> Site:
+    """A site whose provider says something else of every session after the first of the span."""
+    site = new_site()
+    site.publish(BARS_FROM, FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+    return site
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_another_future_moves_nothing_of_the_past(name: str, one_run: Site, other_future: Site) -> None:
+    """Up to the session after which the provider tells another story, every row is the same."""
+    past = XNYS.between(BARS_FROM, FIRST) if name in BARS_ASSETS else [FIRST]
+    assert differences(name, one_run.contents(name, past), other_future.contents(name, past)) == []
+
+
+def test_the_other_future_is_another_one(one_run: Site, other_future: Site) -> None:
+    """What the test above compares against did differ."""
+    assert differences("daily_bars", one_run.contents("daily_bars", SPAN), other_future.contents("daily_bars", SPAN))
+
+
+@pytest.fixture(scope="module")
+def run_twice(new_site: NewSite) -> tuple[Site, dict[str, pl.DataFrame]]:
+    """A site on which the last session was run twice, and what every asset held in between, clocks included."""
+    site = new_site()
+    site.publish(BARS_FROM, FIRST, LAST)
+    before = {name: site.versions(name, SPAN) for name in ASSETS}
+    site.run(jobs.end_of_day_name(US), FIRST, LAST, now=final_at(US, XNYS.offset(LAST, 1)))
+    return site, before
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_running_twice_changes_nothing(name: str, run_twice: tuple[Site, dict[str, pl.DataFrame]]) -> None:
+    """Not even a clock: no version is added, no row is touched."""
+    site, before = run_twice
+    assert differences(name, before[name], site.versions(name, SPAN)) == []
+
+
+@pytest.fixture(scope="module")
+def killed_at_every_write(new_site: NewSite) -> Site:
+    """A site whose last session was killed at its first write, again at its second, and so on, then run to its end.
+
+    After every kill each table is read: a state nobody can read fails here.
+    """
+    site = new_site()
+    site.publish(BARS_FROM, FIRST, XNYS.offset(LAST, -1))
+    for write in range(1, 60):
+        worker = spawn(site, jobs.end_of_day_name(US), LAST, die_at=write, after=write % 2 == 0)
+        output, complaint = worker.communicate(timeout=300)
+        for name in ASSETS:
+            if name in ALL_TABLES:
+                site.contents(name, [LAST])
+        if worker.returncode == 0:
+            assert writes_of(output) < write
+            return site
+        assert worker.returncode == -9, complaint
+    raise AssertionError("the run never came to its end")
+
+
+@pytest.mark.parametrize("name", DERIVED)
+def test_killed_at_any_write_a_rerun_converges(name: str, killed_at_every_write: Site, day_by_day: Site) -> None:
+    assert differences(name, killed_at_every_write.contents(name, [LAST]), day_by_day.contents(name, [LAST])) == []
+
+
+@pytest.fixture(scope="module")
+def two_at_once(new_site: NewSite) -> Site:
+    """A site whose last session was run by two processes at the same time."""
+    site = new_site()
+    site.publish(BARS_FROM, FIRST, XNYS.offset(LAST, -1))
+    workers = [spawn(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
+    complaints = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], complaints
+    return site
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_two_runs_at_once_end_as_one(name: str, two_at_once: Site, day_by_day: Site) -> None:
+    assert differences(name, two_at_once.contents(name, [LAST]), day_by_day.contents(name, [LAST])) == []
+
+
+class TestThatTheyCanFail:
+    """Deliberately broken assets, and the property that catches each."""
+
+    def test_an_average_over_the_run_is_caught_by_range_invariance(
+        self, new_site: NewSite, day_by_day: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It depends on which other sessions happen to be in the run."""
+        plain = indicator_science.indicators
+        monkeypatch.setattr(
+            indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") - pl.col("close").mean())
+        )
+        site = new_site()
+        site.publish(BARS_FROM, FIRST, LAST)
+        assert differences("indicators", site.contents("indicators", SPAN), day_by_day.contents("indicators", SPAN))
+
+    def test_tomorrows_close_is_caught_by_the_other_future(
+        self, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = indicator_science.indicators
+
+        def peeking(*given: pl.DataFrame) -> pl.DataFrame:
+            tomorrow = pl.col("close").shift(-1).over("instrument_id", order_by="session").fill_null(pl.col("close"))
+            return plain(*given).with_columns(close=tomorrow)
+
+        monkeypatch.setattr(indicator_science, "indicators", peeking)
+        sites = [new_site(), new_site()]
+        sites[0].publish(BARS_FROM, FIRST, LAST)
+        sites[1].publish(BARS_FROM, FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+        first, second = (site.contents("indicators", [FIRST]) for site in sites)
+        assert differences("indicators", first, second)
+
+    def test_a_random_number_is_caught_by_idempotence(
+        self, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import numpy as np
+
+        plain = indicator_science.indicators
+        noise = np.random.default_rng()
+        monkeypatch.setattr(
+            indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") + noise.random())
+        )
+        site = new_site()
+        site.publish(BARS_FROM, FIRST, LAST)
+        before = site.versions("indicators", SPAN)
+        site.run(jobs.end_of_day_name(US), FIRST, LAST)
+        assert differences("indicators", before, site.versions("indicators", SPAN))

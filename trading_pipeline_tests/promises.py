@@ -1,0 +1,301 @@
+"""The shared harness of the promises: sites on which real jobs run, and how two of them are compared.
+
+A *site* is a world of its own: a lake in a folder, two databases on the tests' server, an ephemeral Dagster instance,
+the simulated market and a clock that the test sets. Session assets are found in the definitions by themselves, so an
+asset is covered on the day it is added.
+
+Run as a module it is the worker of the crash tests: it runs one job and kills itself, without a farewell, before or
+after its n-th write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import polars as pl
+
+from trading_pipeline.automation import jobs
+from trading_pipeline.automation.sensors import range_tags
+from trading_pipeline.clock import fixed_clock
+from trading_pipeline.definitions import build_definitions
+from trading_pipeline.markets import US, Market
+from trading_pipeline.providers.base import DailyBarsBatch
+from trading_pipeline.sessions import calendar
+from trading_pipeline.settings import Settings, load_settings
+from trading_pipeline.tables import ALL_TABLES, Kind
+from trading_pipeline.world import World
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+CLOCKS = ("known_at", "computed_at", "superseded_at", "created_at", "updated_at")
+TICKERS = 40
+
+Twist = Callable[[Any], Any]
+
+
+def session_asset_names(market: Market = US) -> list[str]:
+    """Names of every asset of the market that is partitioned by session, found in the definitions."""
+    graph = build_definitions(load_settings()).resolve_asset_graph()
+    return sorted(
+        key.path[-1]
+        for key in graph.get_all_asset_keys()
+        if key.path[0] == market.name and graph.get(key).partitions_def is not None
+    )
+
+
+class TwistedWorld(World):
+    """A world whose provider passes through `twist` before it is asked."""
+
+    twist: Twist | None = None
+
+    @cached_property
+    def provider(self) -> Any:
+        """The settings' provider, twisted."""
+        plain = World.provider.func(self)  # type: ignore[attr-defined]
+        return self.twist(plain) if self.twist else plain
+
+
+@dataclass
+class Site:
+    """A world of its own under `folder`, on databases named after `database_url`."""
+
+    folder: Path
+    database_url: str
+    market: Market = US
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Settings of the site: the simulated market, everything under its own folder."""
+        return load_settings(
+            market_data_provider="simulated",
+            simulated_tickers=TICKERS,
+            state_dir=self.folder,
+            database_url=self.database_url,
+            lake_url=f"file://{self.folder / 'lake'}",
+            watchlist_file=self.folder / "watchlist.txt",
+        )
+
+    def world(self, now: datetime, twist: Twist | None = None) -> World:
+        """The site's world at the moment `now`."""
+        world = TwistedWorld(self.settings, fixed_clock(now))
+        world.twist = twist
+        return world
+
+    def run(
+        self, job: str, first: date, last: date, *, now: datetime | None = None, twist: Twist | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job for the sessions from `first` to `last`, at `now` (default: when `last` became final)."""
+        moment = now or final_at(self.market, last)
+        definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
+        tags = range_tags(first, last) if first != last else {"dagster/partition": last.isoformat()}
+        return definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance, tags=tags, run_config=QUIET, raise_on_error=True
+        )
+
+    def publish(self, bars_from: date, first: date, last: date, **how: Any) -> None:
+        """Fill the bars from `bars_from` to `last` and publish the decisions from `first` to `last`, each in one run."""
+        self.run(jobs.market_data_name(self.market), bars_from, last, **how)
+        self.run(jobs.decisions_name(self.market), first, last, **how)
+
+    def contents(self, name: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """What an asset holds for `sessions`, without the clocks of writing, in a fixed order.
+
+        Session tables: every version. Decision tables: the latest. `market_data`: its rows in the warehouse. Anything
+        else: its file, line by line.
+        """
+        world = self.world(final_at(self.market, sessions[-1]))
+        try:
+            if name == "market_data":
+                frame = world.warehouse.query(
+                    "SELECT * FROM market_data WHERE market = %(market)s AND date BETWEEN %(first)s AND %(last)s",
+                    {"market": self.market.name, "first": sessions[0], "last": sessions[-1]},
+                )
+                # Refreshed from the adjustment factors by definition; nothing downstream reads it.
+                frame = frame.drop("adjusted_close").sort("ticker", "date")
+            elif name in ALL_TABLES and ALL_TABLES[name].kind is Kind.DECISION:
+                frame = world.lake.latest(self.market.name, name, list(sessions))
+            elif name in ALL_TABLES:
+                table = ALL_TABLES[name]
+                frame = world.lake.read_sessions(self.market.name, name, list(sessions)).sort(table.key_columns)
+            else:
+                frame = self._pages(name, sessions)
+        finally:
+            world.close()
+        return frame.drop(column for column in CLOCKS if column in frame.columns)
+
+    def versions(self, name: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """Every row an asset holds for `sessions`, its clocks included: what idempotence must leave untouched."""
+        world = self.world(final_at(self.market, sessions[-1]))
+        try:
+            if name == "market_data":
+                return world.warehouse.query(
+                    "SELECT * FROM market_data WHERE market = %(market)s AND date BETWEEN %(first)s AND %(last)s "
+                    "ORDER BY ticker, date",
+                    {"market": self.market.name, "first": sessions[0], "last": sessions[-1]},
+                )
+            if name in ALL_TABLES:
+                frame = world.lake.read_sessions(self.market.name, name, list(sessions))
+                return frame.sort([column for column in frame.columns if frame[column].dtype != pl.List])
+            return self._pages(name, sessions)
+        finally:
+            world.close()
+
+    def _pages(self, name: str, sessions: Sequence[date]) -> pl.DataFrame:
+        root = Path(urlsplit(self.settings.lake_root).path) / self.market.name / "reports" / name
+        lines = [
+            (session, number, line)
+            for session in sessions
+            for number, line in enumerate((root / f"{session}.html").read_text().splitlines())
+        ]
+        page = pl.DataFrame(lines, schema={"session": pl.Date, "line": pl.Int64, "text": pl.String}, orient="row")
+        return page.filter(~pl.col("text").str.contains("data-generated-at"))
+
+
+def final_at(market: Market, session: date) -> datetime:
+    """The moment from which the bars of `session` are final."""
+    return calendar(market.exchange).close_at(session) + market.data_lag
+
+
+def differences(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str]:
+    """How two contents differ: keys exactly, floats beyond 1e-9 (relative); empty when they are the same."""
+    if ours.columns != theirs.columns:
+        return [f"{name}: columns {ours.columns} and {theirs.columns}"]
+    if ours.height != theirs.height:
+        return [f"{name}: {ours.height} and {theirs.height} rows"]
+    found = []
+    for column in ours.columns:
+        left, right = ours[column], theirs[column]
+        if left.dtype.is_float():
+            near = _near(left, right)
+        else:
+            near = left.eq_missing(right)
+        if not near.all():
+            row = near.arg_min()
+            found.append(f"{name}.{column}: {left[row]!r} and {right[row]!r} in {ours.row(row, named=True)}")
+    return found
+
+
+def _near(left: pl.Series, right: pl.Series) -> pl.Series:
+    frame = pl.DataFrame({"left": left, "right": right})
+    scale = pl.max_horizontal(pl.col("left").abs(), pl.col("right").abs(), pl.lit(1e-3))
+    return frame.select(
+        pl.when(pl.col("left").is_null() | pl.col("right").is_null())
+        .then(pl.col("left").is_null() & pl.col("right").is_null())
+        .otherwise((pl.col("left") - pl.col("right")).abs() <= 1e-9 * scale)
+    ).to_series()
+
+
+@dataclass
+class OtherFuture:
+    """A provider that says something else of everything after `last`: what must not move the past."""
+
+    plain: Any
+    last: date
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.plain, name)
+
+    def daily_bars(self, requests: Any, **how: Any) -> DailyBarsBatch:
+        """The plain answer, with prices after `last` moved by a third, volumes by a half."""
+        batch = self.plain.daily_bars(requests, **how)
+        after = pl.col("session") > self.last
+        prices = [pl.when(after).then(pl.col(name) * 4 / 3).otherwise(pl.col(name)) for name in _PRICES]
+        batch.bars = batch.bars.with_columns(
+            *prices, volume=pl.when(after).then(pl.col("volume") * 1.5).otherwise(pl.col("volume"))
+        )
+        return batch
+
+
+_PRICES = ("open", "high", "low", "close", "adj_close")
+
+
+def spawn(site: Site, job: str, session: date, *, die_at: int = 0, after: bool = False) -> subprocess.Popen[str]:
+    """A process that runs `job` for one session on the site; with `die_at` it is killed at that write."""
+    command = [
+        *(sys.executable, "-m", "trading_pipeline_tests.promises"),
+        *("--folder", str(site.folder), "--job", job, "--session", session.isoformat()),
+        *("--die-at", str(die_at), *(["--after"] if after else [])),
+    ]
+    return subprocess.Popen(
+        command,
+        env={**os.environ, "PROMISES_DATABASE_URL": site.database_url},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+class _Killer:
+    """Counts writes and kills this process before or after the one it was told."""
+
+    def __init__(self, die_at: int, after: bool) -> None:
+        self.die_at = die_at
+        self.after = after
+        self.writes = 0
+
+    def around(self, owner: Any, name: str) -> None:
+        """Let every call of `owner.name` count as a write."""
+        plain = getattr(owner, name)
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.writes += 1
+            mine = self.writes
+            if mine == self.die_at and not self.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = plain(*args, **kwargs)
+            if mine == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(owner, name, counted)
+
+
+def _worker() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--session", type=date.fromisoformat, required=True)
+    parser.add_argument("--die-at", type=int, default=0)
+    parser.add_argument("--after", action="store_true")
+    given = parser.parse_args()
+    from trading_pipeline.storage import files
+    from trading_pipeline.storage.lake import Lake
+    from trading_pipeline.storage.warehouse import Warehouse
+
+    killer = _Killer(given.die_at, given.after)
+    killer.around(Lake, "_write")
+    killer.around(Warehouse, "replace")
+    killer.around(Warehouse, "publish")
+    killer.around(files, "put_text")
+    site = Site(given.folder, os.environ["PROMISES_DATABASE_URL"])
+    site.run(given.job, given.session, given.session)
+    print(f"writes={killer.writes}")
+
+
+def writes_of(output: str) -> int:
+    """How many writes a worker that lived to the end made."""
+    found = re.search(r"writes=(\d+)", output)
+    assert found, output
+    return int(found.group(1))
+
+
+def days_before(market: Market, session: date, count: int) -> date:
+    """The session `count` sessions before `session`."""
+    return calendar(market.exchange).offset(session, -count)
+
+if __name__ == "__main__":
+    _worker()
