@@ -1,0 +1,592 @@
+"""The simulated market itself: every session of every company, quarter by quarter from the first session.
+
+What belongs here: what truly happened. What a provider says of it, faults and forming bars included, is in
+`provider.py`; what tests may compare with is in `truth.py`.
+
+A quarter follows from the seed, the market and the quarters before it, and from nothing else: not from the clock, the
+horizon, or who is asked about. Panels are slots x sessions. A slot always holds a company: where one is delisted,
+another lists in a later quarter. 120 companies over the 4,250 sessions to the end of 2026 take 0.35 s on one core,
+2,000 take 6 s.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import date
+from enum import IntEnum
+from functools import cache
+from typing import Final
+
+import numpy as np
+
+from trading_pipeline.markets import Market
+from trading_pipeline.providers.simulated import universes
+from trading_pipeline.providers.simulated.companies import (
+    BENCHMARK,
+    FIRST_NUMBER,
+    PAIR,
+    PAIR_HEDGE_RATIO,
+    VOLATILITY_INDEX,
+    Company,
+    company_name,
+    draw_traits,
+)
+from trading_pipeline.providers.simulated.draws import WEEKDAYS, Draws, Flags, Floats, Ints, Stream, decaying
+from trading_pipeline.providers.simulated.environment import TYPICAL_VOLATILITY, Environment, EnvironmentProcess
+from trading_pipeline.providers.simulated.faults import neighbours, plant
+from trading_pipeline.sessions import calendar
+
+PAIR_REVERSION: Final = 0.93  # of the log spread, per session: a half-life of 9.6 sessions
+PAIR_VOLATILITY: Final = 0.009
+VACANT_AT_FIRST: Final = 0.04
+# Chances a quarter.
+DELISTING_CHANCE: Final = 0.01
+LISTING_CHANCE: Final = 0.7  # of a vacant slot
+RENAME_CHANCE: Final = 0.004
+COMPANY_SHOCK_CHANCE: Final = 0.09
+CAUSELESS_SHOCK_CHANCE: Final = 0.04
+ACQUIRED_SHARE: Final = 0.65  # of the delistings; the others fail
+BID_CALM: Final = 0.06  # what is left of a company's moves once a bid pins its price
+# Share of a shock that is given back afterwards, with a half-life of 13.5 sessions.
+MACRO_REBOUND: Final = 0.35
+CAUSELESS_REBOUND: Final = 0.6
+REBOUND_PERSISTENCE: Final = 0.95
+SPLIT_RATIOS: Final = np.array([1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 15.0, 20.0])
+REVERSE_SPLITS: Final = np.array([5.0, 8.0, 10.0, 20.0, 40.0])  # old shares per new one
+REVERSE_BELOW: Final = 2.5
+
+
+class Cause(IntEnum):
+    """Why a planted shock happened."""
+
+    MACRO = 0
+    SECTOR = 1
+    COMPANY = 2
+    EARNINGS = 3
+    NONE = 4
+
+
+@dataclass
+class _Log:
+    """Rows of a long table, kept as arrays per quarter."""
+
+    parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+
+    def add(self, *columns: np.ndarray) -> None:
+        self.parts.append(columns)
+
+    def columns(self, count: int) -> list[np.ndarray]:
+        if not self.parts:
+            return [np.empty(0)] * count
+        return [np.concatenate([part[place] for part in self.parts]) for place in range(count)]
+
+
+@dataclass
+class _Lives:
+    """A quarter's comings and goings: positions inside the quarter, -1 where nothing happens."""
+
+    alive: Flags
+    listing: Ints
+    rename: Ints
+    ending: Ints
+    announced: Ints
+    acquired: Flags
+
+
+@dataclass(frozen=True)
+class _Quarter:
+    """The quarter under way.
+
+    block: what its draws are keyed by. columns: its sessions' places among its weekdays. span: their positions.
+    """
+
+    block: int
+    columns: Ints
+    span: slice
+    environment: Environment
+    lives: _Lives
+
+    @property
+    def days(self) -> Ints:
+        """Sessions of the quarter, counted from 0."""
+        return np.arange(len(self.columns))
+
+
+class SimulatedMarket:
+    """All that happened on one market; grows to the quarter that is needed.
+
+    Rows of the panels: one per slot, then the benchmark, then the volatility index. Prices are as traded, NaN where
+    nothing traded. splits: cumulated product of the ratios of the row's company; payouts: cumulated sum of
+    log(1 - dividend / close of the session before). number: of the company's symbol, -1 where none is listed.
+    """
+
+    def __init__(self, market: Market, seed: int, companies: int) -> None:
+        exchange = calendar(market.exchange)
+        self.market, self.seed, self.slots = market, seed, companies
+        self.sessions = exchange.sessions
+        self.draws = Draws(seed, market.name)
+        self.benchmark_row, self.volatility_row = companies, companies + 1
+        shape = (companies + 2, len(self.sessions))
+        self.open, self.high, self.low, self.close, self.volume = (np.full(shape, np.nan) for _ in range(5))
+        self.splits, self.payouts = np.ones(shape), np.zeros(shape)
+        self.number = np.full(shape, -1, dtype=np.int16)
+        self.fault = np.zeros(shape, dtype=np.int8)
+
+        months = self.sessions.astype("datetime64[M]").astype(np.int64) + 1970 * 12
+        self.blocks, starts = np.unique(months // 3, return_index=True)
+        self.bounds = np.append(starts, len(self.sessions))
+        self.quarters = 0
+        self.memberships: list[dict[str, Flags]] = []
+        self.companies: list[Company] = []
+        self.company_of_number: list[int] = []
+        self.regime = np.zeros(len(self.sessions), dtype=np.int64)
+        self.market_volatility = np.full(len(self.sessions), np.nan)
+        self.shocks, self.earnings, self.dividends, self.split_events = _Log(), _Log(), _Log(), _Log()
+
+        self._lock = threading.Lock()
+        self._free = ~np.isin(np.arange(companies), PAIR)  # the pair lives an undisturbed life
+        self._environment = EnvironmentProcess(self.draws)
+        self._traits = draw_traits(self.draws, 0, companies)
+        self._generations = {0: draw_traits(self.draws, 0, companies)}
+        self._generation = np.zeros(companies, dtype=np.int64)
+        self._company = np.full(companies, -1, dtype=np.int64)
+        self._age = np.zeros(companies, dtype=np.int64)
+        self._log_price = np.log(self._traits.price)
+        self._log_shares = self._traits.log_shares.copy()
+        self._log_volatility = np.zeros(companies)
+        self._rebound = np.zeros(companies)
+        self._dividend = np.zeros(companies)
+        self._split_product, self._payout_sum = np.ones(companies + 1), np.zeros(companies + 1)
+        self._spread = 0.0
+        self._benchmark_log_price = float(np.log(100.0))
+        self._last_implied = float("nan")
+
+    @property
+    def horizon(self) -> int:
+        """How many sessions are simulated so far."""
+        return int(self.bounds[self.quarters])
+
+    def position(self, day: date, *, after: bool = False) -> int:
+        """Index of the first session at or after `day` (`after`: of the first one later than it)."""
+        return int(np.searchsorted(self.sessions, np.datetime64(day), "right" if after else "left"))
+
+    def reach(self, position: int) -> SimulatedMarket:
+        """Simulate until the quarter that holds the session at `position`; what is there already stays."""
+        with self._lock:
+            while self.horizon <= min(position, len(self.sessions) - 1):
+                self._simulate_quarter()
+        return self
+
+    def _simulate_quarter(self) -> None:
+        quarter = self._next_quarter()
+        span, days, lives, environment = quarter.span, quarter.days, quarter.lives, quarter.environment
+        traits, rows = self._traits, np.arange(self.slots)
+
+        memberships = universes.reconstitute(self._log_price + self._log_shares, self._listed_before(span))
+        jumps, eventful, volatility_kicks, rebounds = self._shocks(quarter)
+        volatility = self._volatility(quarter, volatility_kicks)
+        diffusion = (
+            traits.beta[:, None] * environment.market
+            + traits.sector_beta[:, None] * environment.sector[traits.sector]
+            + traits.drift[:, None]
+            + volatility * self._shaken(quarter)
+        )
+        given_back = decaying(self._rebound, rebounds, REBOUND_PERSISTENCE)
+        before = np.concatenate([self._rebound[:, None], given_back[:, :-1]], axis=1)
+        diffusion += (1 - REBOUND_PERSISTENCE) * before
+        self._rebound = given_back[:, -1]
+        ended = (lives.announced[:, None] >= 0) & (days > lives.announced[:, None])
+        pinned = ended & lives.acquired[:, None]
+        # A bid pins the price; a failing company sinks in twice the turbulence.
+        diffusion = np.where(
+            ended, np.where(lives.acquired[:, None], BID_CALM * diffusion, 2 * diffusion - 0.02), diffusion
+        )
+        self._pair(quarter, diffusion, jumps)
+
+        factor_risk = np.sqrt(
+            (traits.beta[:, None] * environment.volatility) ** 2
+            + (traits.sector_beta[:, None] * environment.sector_volatility) ** 2
+        )
+        calm = np.where(pinned, BID_CALM, 1.0)
+        overnight = 0.25 * diffusion + 0.9 * jumps + 0.3 * calm * volatility * self._normal(Stream.OVERNIGHT, quarter)
+        total = diffusion + jumps
+
+        split_day, ratio = self._splits(quarter)
+        path = np.cumsum(total, axis=1)
+        listed_now = lives.listing >= 0
+        self._log_price[listed_now] = (np.log(traits.price) - path[rows, lives.listing])[listed_now]
+        log_price = self._log_price[:, None] + path
+        whole = log_price.copy()  # no split taken out: for values of companies
+        log_price -= np.where(days >= split_day[:, None], np.log(ratio)[:, None], 0.0)
+        dividend_day, dividend, dividend_yield = self._dividends(quarter, split_day, ratio, log_price)
+        paid = np.where(days >= dividend_day[:, None], np.log1p(-dividend_yield)[:, None], 0.0)
+        log_price, whole = log_price + paid, whole + paid
+
+        previous = log_price - total  # the close before, in the basis of the session
+        risk = np.sqrt(factor_risk**2 + volatility**2) * calm
+        self._write(quarter, log_price, previous + overnight, risk)
+        self._write_volume(quarter, total, split_day, ratio)
+        self._write_actions(quarter, split_day, ratio, dividend_day, dividend)
+        self._write_benchmark(quarter, memberships[universes.SIM100], whole, total, overnight)
+        self._write_volatility_index(quarter)
+        spoilable = ~neighbours(eventful | (days == split_day[:, None]) | (days == dividend_day[:, None]))
+        plant(self, quarter.block, quarter.columns, span, spoilable & self._settled(quarter))
+
+        self.regime[span], self.market_volatility[span] = environment.regime, environment.volatility
+        self.memberships.append(memberships)
+        self._log_price = np.where(self._company >= 0, log_price[:, -1], self._log_price)
+        self._log_shares += np.log(ratio)
+        self.quarters += 1
+
+    def _next_quarter(self) -> _Quarter:
+        block = int(self.blocks[self.quarters])
+        span = slice(int(self.bounds[self.quarters]), int(self.bounds[self.quarters + 1]))
+        first = np.datetime64(f"{block // 4:04d}-{block % 4 * 3 + 1:02d}-01")
+        columns = np.busday_count(first, self.sessions[span])
+        return _Quarter(block, columns, span, self._environment.advance(block, columns), self._live(block, span))
+
+    def _normal(self, stream: Stream, quarter: _Quarter) -> Floats:
+        """Standard normal draws, slots x sessions."""
+        return self.draws.generator(stream, quarter.block).standard_normal((self.slots, WEEKDAYS))[:, quarter.columns]
+
+    def _shaken(self, quarter: _Quarter) -> Floats:
+        """Fat-tailed draws of unit variance for the companies' own moves, slots x sessions."""
+        shape = (self.slots, WEEKDAYS)
+        return self.draws.students(Stream.IDIOSYNCRATIC, quarter.block, shape, 4, 7)[:, quarter.columns]
+
+    def _settled(self, quarter: _Quarter) -> Flags:
+        """Where a company trades and did not list or end within three sessions."""
+        span, days, lives = quarter.span, quarter.days, quarter.lives
+        first = np.array([self.companies[each].first if each >= 0 else 0 for each in self._company]) - span.start
+        settled: Flags = lives.alive & (days > first[:, None] + 3)
+        return settled & ((lives.ending[:, None] < 0) | (days < lives.ending[:, None] - 3))
+
+    def _listed_before(self, span: slice) -> Flags:
+        if span.start == 0:
+            return self._company >= 0
+        return self.number[: self.slots, span.start - 1] >= 0
+
+    def _live(self, block: int, span: slice) -> _Lives:
+        """Decide who lists, is renamed or ends this quarter, and keep the register of companies."""
+        count, start = span.stop - span.start, span.start
+        uniform = self.draws.generator(Stream.LIFE, block).random((self.slots, 8)).T
+        nothing = np.full(self.slots, -1, dtype=np.int64)
+        free = self._free
+        if start == 0:
+            for slot in np.flatnonzero(~free | (uniform[0] >= VACANT_AT_FIRST)):
+                self._list(int(slot), 0)
+        listed = self._company >= 0
+        self._age = np.where(listed, self._age + 1, 0)
+
+        ends = listed & free & (self._age > 4) & (uniform[1] < DELISTING_CHANCE)
+        announced = np.where(ends, 3 + (uniform[2] * (count - 38)).astype(np.int64), nothing)
+        ending = np.where(ends, count - 8 + (uniform[3] * 6).astype(np.int64), nothing)
+        acquired = ends & (uniform[4] < ACQUIRED_SHARE)
+        renamed = listed & free & ~ends & (self._age > 2) & (uniform[5] < RENAME_CHANCE)
+        rename = np.where(renamed, 10 + (uniform[6] * (count - 20)).astype(np.int64), nothing)
+        lists = ~listed & (start > 0) & (uniform[0] < LISTING_CHANCE)
+        listing = np.where(lists, 5 + (uniform[7] * (count - 25)).astype(np.int64), nothing)
+
+        numbers = np.where(listed, self._numbers(), -1)
+        days = np.arange(count)
+        alive = (listed[:, None] & ((ending[:, None] < 0) | (days <= ending[:, None]))) | (
+            lists[:, None] & (days >= listing[:, None])
+        )
+        self.number[: self.slots, span] = np.where(alive, numbers[:, None], -1)
+        # In the order of time, so that the numbers of symbols tell nothing of the future.
+        day_of = np.maximum(rename, listing)
+        changing = np.flatnonzero(day_of >= 0)
+        for slot in changing[np.argsort(day_of[changing], kind="stable")].tolist():
+            position = start + int(day_of[slot])
+            if lists[slot]:
+                self._list(slot, position)
+            else:
+                self._rename(slot, position)
+            self.number[slot, position : span.stop] = len(self.company_of_number) - 1
+        for slot in np.flatnonzero(ends):
+            company = self.companies[self._company[slot]]
+            company.last = start + int(ending[slot])
+            company.ending = "acquired" if acquired[slot] else "failed"
+            company.spans[-1] = (*company.spans[-1][:2], company.last)
+            self._company[slot] = -1
+        return _Lives(alive, listing, rename, ending, announced, acquired)
+
+    def _numbers(self) -> Ints:
+        newest = np.full(len(self.companies) + 1, -1, dtype=np.int64)
+        newest[self.company_of_number] = np.arange(len(self.company_of_number))
+        return newest[self._company]
+
+    def _new_symbol(self, company: int) -> str:
+        self.company_of_number.append(company)
+        return f"Q{FIRST_NUMBER + len(self.company_of_number) - 1:04d}{self.market.ticker_suffix}"
+
+    def symbol_of_number(self, number: int) -> str:
+        """The symbol of that number in the panel `number`."""
+        return f"Q{FIRST_NUMBER + number:04d}{self.market.ticker_suffix}"
+
+    def _list(self, slot: int, position: int) -> None:
+        generation = int(self._generation[slot])
+        if generation not in self._generations:
+            self._generations[generation] = draw_traits(self.draws, generation, self.slots)
+        here = np.array([slot])
+        self._traits.replace(here, self._generations[generation])
+        number = len(self.companies)
+        sector = int(self._traits.sector[slot])
+        company = Company(slot, sector, company_name(sector, number), position, None)
+        self.companies.append(company)
+        company.spans.append((self._new_symbol(number), position, None))
+        self._company[slot] = number
+        self._generation[slot] += 1
+        self._log_shares[slot] = self._traits.log_shares[slot]
+        self._log_price[slot] = np.log(self._traits.price[slot])
+        self._dividend[slot] = self._traits.dividend_yield[slot] * self._traits.price[slot] / 4
+        self._rebound[slot], self._split_product[slot], self._payout_sum[slot] = 0.0, 1.0, 0.0
+
+    def _rename(self, slot: int, position: int) -> None:
+        company = self.companies[self._company[slot]]
+        old, first, _ = company.spans[-1]
+        company.spans[-1] = (old, first, position - 1)
+        company.spans.append((self._new_symbol(int(self._company[slot])), position, None))
+
+    def _shocks(self, quarter: _Quarter) -> tuple[Floats, Flags, Floats, Floats]:
+        """All slots x sessions: log jumps, where the company has one of its own, kicks to its log volatility from the
+        session after, and what of a jump will be given back.
+        """
+        span, days, lives, environment = quarter.span, quarter.days, quarter.lives, quarter.environment
+        traits, slots, count = self._traits, self.slots, len(quarter.days)
+        uniform = self.draws.generator(Stream.EVENTS, quarter.block).random((slots, 6)).T
+        size = self.draws.generator(Stream.EVENT_SIZES, quarter.block).standard_exponential((slots, 3)).T
+        bid = lives.acquired[:, None] & (days > lives.announced[:, None])
+        felt = np.where(lives.alive & (days > lives.listing[:, None]), np.where(bid, BID_CALM, 1.0), 0.0)
+        if span.start == 0:
+            felt[:, 0] = 0.0  # no close before to jump from
+        macro = felt * traits.beta[:, None] * environment.macro
+        sector = felt * traits.sector_beta[:, None] * environment.sector_shock[traits.sector]
+        own = np.zeros((slots, count))
+        kicks, rebounds = np.zeros((slots, count)), MACRO_REBOUND * -macro
+
+        def hits(day: Ints, happens: Flags) -> Ints:
+            """Slots where it happens while the company trades undisturbed, on the session before as well."""
+            steady = lives.alive[np.arange(slots), day] & lives.alive[np.arange(slots), day - 1]
+            return np.flatnonzero(happens & self._free & steady & (lives.announced < 0))
+
+        def strike(cause: Cause, slot: Ints, day: Ints, log_size: Floats) -> None:
+            own[slot, day] += log_size
+            self.shocks.add(span.start + day, slot, np.full(len(slot), int(cause)), log_size)
+
+        for cause, moves in ((Cause.MACRO, macro), (Cause.SECTOR, sector)):
+            slot, day = np.nonzero(moves)
+            self.shocks.add(span.start + day, slot, np.full(len(slot), int(cause)), moves[slot, day])
+
+        day = 2 + (uniform[1] * (count - 6)).astype(np.int64)
+        slot = hits(day, uniform[0] < COMPANY_SHOCK_CHANCE)
+        fall = np.minimum(0.07 + 0.06 * size[0], 0.4)
+        moves = np.where(uniform[2] < 0.78, -fall, 0.7 * fall)
+        strike(Cause.COMPANY, slot, day[slot], moves[slot])
+        kicks[slot, day[slot] + 1] += 0.5
+
+        day = 2 + (uniform[4] * (count - 6)).astype(np.int64)
+        slot = hits(day, uniform[3] < CAUSELESS_SHOCK_CHANCE)
+        moves = -np.minimum(0.05 + 0.025 * size[1], 0.2)
+        strike(Cause.NONE, slot, day[slot], moves[slot])
+        rebounds[slot, day[slot]] += CAUSELESS_REBOUND * -moves[slot]
+
+        slot = np.flatnonzero(lives.announced >= 0)
+        moves = np.where(lives.acquired, 0.12 + 0.2 * uniform[5], -0.35 - 0.5 * uniform[5])
+        strike(Cause.COMPANY, slot, lives.announced[slot], moves[slot])
+
+        surprise = self.draws.students(Stream.EARNINGS, quarter.block, (slots,), 5, 4)
+        slot = hits(traits.earnings_day, np.ones(slots, dtype=bool))
+        moves = surprise * traits.earnings_volatility
+        strike(Cause.EARNINGS, slot, traits.earnings_day[slot], moves[slot])
+        self.earnings.add(span.start + traits.earnings_day[slot], slot, moves[slot])
+        kicks[slot, traits.earnings_day[slot] + 1] += 0.15
+        return macro + sector + own, own != 0, kicks, rebounds
+
+    def _volatility(self, quarter: _Quarter, kicks: Floats) -> Floats:
+        """Idiosyncratic volatility: a log AR(1) that swells with the market's; daily, slots x sessions."""
+        innovations = 0.08 * self._normal(Stream.VOLATILITY, quarter) + kicks
+        log_volatility = decaying(self._log_volatility, innovations, 0.97)
+        self._log_volatility = log_volatility[:, -1]
+        swell = (quarter.environment.volatility / TYPICAL_VOLATILITY) ** 0.35
+        return self._traits.volatility[:, None] * np.exp(np.clip(log_volatility, -1.2, 1.4) - 0.055) * swell
+
+    def _pair(self, quarter: _Quarter, diffusion: Floats, jumps: Floats) -> None:
+        """The second of the pair follows the first: log price = constant + ratio x log price + a reverting spread."""
+        leader, follower = PAIR
+        noise = self.draws.generator(Stream.PAIR, quarter.block).standard_normal(WEEKDAYS)[quarter.columns]
+        spread = decaying(np.array([self._spread]), PAIR_VOLATILITY * noise[None], PAIR_REVERSION)[0]
+        change = np.diff(spread, prepend=self._spread)
+        self._spread = float(spread[-1])
+        diffusion[follower] = PAIR_HEDGE_RATIO * diffusion[leader] + change
+        jumps[follower] = PAIR_HEDGE_RATIO * jumps[leader]
+
+    def _splits(self, quarter: _Quarter) -> tuple[Ints, Floats]:
+        """Session of the quarter and new shares per old; a day beyond every quarter and 1 where there is none."""
+        price = np.exp(self._log_price)
+        steady = (self._age > 1) & (quarter.lives.ending < 0) & (self._company >= 0)
+        up = steady & (price > self._traits.split_above)
+        aimed = np.searchsorted(SPLIT_RATIOS, price / self._traits.split_target, "right") - 1
+        down = steady & (price < REVERSE_BELOW)
+        needed = np.searchsorted(REVERSE_SPLITS, 12 / price)
+        ratio = np.where(up, SPLIT_RATIOS[np.maximum(aimed, 0)], 1.0)
+        ratio = np.where(down, 1 / REVERSE_SPLITS[np.minimum(needed, len(REVERSE_SPLITS) - 1)], ratio)
+        day = np.where(up | down, 20 + (np.arange(self.slots) * 7 + self.quarters * 5) % 22, 1 << 20)
+        return day, ratio
+
+    def _dividends(
+        self, quarter: _Quarter, split_day: Ints, ratio: Floats, log_price: Floats
+    ) -> tuple[Ints, Floats, Floats]:
+        """Ex-session of the quarter, amount per share as paid, and its share of the close before."""
+        rows, traits, lives = np.arange(self.slots), self._traits, quarter.lives
+        day = traits.dividend_day
+        price = np.exp(self._log_price)
+        target = traits.dividend_yield * price / 4
+        # Boards raise once a year and cut only where the yield has become absurd.
+        raises = (rows + self.quarters) % 4 == 0
+        self._dividend = np.where(raises & (self._dividend < 1.2 * target), self._dividend * 1.06, self._dividend)
+        self._dividend = np.where(self._dividend > 2.2 * target, 0.5 * self._dividend, self._dividend)
+        amount = np.round(np.where(day >= split_day, self._dividend / ratio, self._dividend), 4)
+        pays = (
+            self._free
+            & (traits.dividend_yield > 0)
+            & (self._age > 1)
+            & (amount >= 0.0001)
+            & (day != split_day)
+            & lives.alive[rows, day]
+            & lives.alive[rows, day - 1]
+            & ((lives.announced < 0) | lives.acquired)
+        )
+        self._dividend /= ratio
+        amount = np.where(pays, amount, 0.0)
+        share = amount / np.exp(log_price[rows, day - 1])
+        pays &= share < 0.2
+        return np.where(pays, day, 1 << 20), np.where(pays, amount, 0.0), np.where(pays, share, 0.0)
+
+    def _write(self, quarter: _Quarter, close: Floats, opening: Floats, risk: Floats) -> None:
+        """Bars to the cent from the log prices of close and open; `risk` is the session's volatility."""
+        above, below = (
+            0.45 * risk * np.abs(self._normal(stream, quarter)) for stream in (Stream.RANGE, Stream.RANGE_BELOW)
+        )
+        cells = (slice(0, self.slots), quarter.span)
+        for panel, log_price in (
+            (self.open, opening),
+            (self.close, close),
+            (self.high, np.maximum(opening, close) + above),
+            (self.low, np.minimum(opening, close) - below),
+        ):
+            # Rounding keeps the order, so that the four stay consistent.
+            panel[cells] = np.where(quarter.lives.alive, np.maximum(np.round(np.exp(log_price), 2), 0.01), np.nan)
+
+    def _write_volume(self, quarter: _Quarter, total: Floats, split_day: Ints, ratio: Floats) -> None:
+        """Shares traded: more of them on moves, in turbulence and after a split."""
+        shares = (self._log_shares + np.log(self._traits.turnover))[:, None]
+        after_split = quarter.days >= split_day[:, None]
+        stir = np.minimum(np.abs(total) / (self._traits.volatility[:, None] + 0.008), 8.0)
+        log_volume = (
+            shares
+            + np.where(after_split, np.log(ratio)[:, None], 0.0)
+            + 0.28 * self._normal(Stream.VOLUME, quarter)
+            + 0.25 * stir
+            + 0.3 * np.log(quarter.environment.volatility / TYPICAL_VOLATILITY)
+        )
+        volume = np.maximum(np.round(np.exp(log_volume)), 100)
+        self.volume[: self.slots, quarter.span] = np.where(quarter.lives.alive, volume, np.nan)
+
+    def _write_actions(
+        self, quarter: _Quarter, split_day: Ints, ratio: Floats, dividend_day: Ints, dividend: Floats
+    ) -> None:
+        span, days = quarter.span, quarter.days
+        splits = np.where(days >= split_day[:, None], ratio[:, None], 1.0) * self._split_product[:-1, None]
+        self.splits[: self.slots, span] = splits
+        self._split_product[:-1] = splits[:, -1]
+        slot = np.flatnonzero(split_day < len(days))
+        self.split_events.add(slot, span.start + split_day[slot], ratio[slot])
+
+        slot = np.flatnonzero(dividend_day < len(days))
+        position = span.start + dividend_day[slot]
+        self.dividends.add(slot, position, dividend[slot])
+        self._pay(slice(0, self.slots), span, slot, position, dividend[slot])
+
+    def _pay(self, rows: slice, span: slice, row: Ints, position: Ints, amount: Floats) -> None:
+        """Cumulate log(1 - dividend / close before) of the given rows over the span."""
+        step = np.zeros((rows.stop - rows.start, span.stop - span.start))
+        step[row - rows.start, position - span.start] = np.log1p(-amount / self.close[row, position - 1])
+        summed = self._payout_sum[rows, None] + np.cumsum(step, axis=1)
+        self.payouts[rows, span] = summed
+        self._payout_sum[rows] = summed[:, -1]
+
+    def _write_benchmark(
+        self, quarter: _Quarter, members: Flags, whole: Floats, total: Floats, overnight: Floats
+    ) -> None:
+        """A fund of the index's members, weighted by the value of the session before; it pays out once a quarter."""
+        row, span, days = self.benchmark_row, quarter.span, quarter.days
+        before = np.concatenate([self._log_price[:, None], whole[:, :-1]], axis=1) + self._log_shares[:, None]
+        held = members[:, None] & quarter.lives.alive
+        weight = np.where(held, np.exp(before), 0.0)
+        weight /= weight.sum(axis=0)
+        growth = np.log1p((weight * np.expm1(np.where(held, total, 0.0))).sum(axis=0))
+        gap = np.log1p((weight * np.expm1(np.where(held, overnight, 0.0))).sum(axis=0))
+        close = self._benchmark_log_price + np.cumsum(growth)
+        pay_day = len(days) - 9
+        amount = np.round(0.0042 * np.exp(close[pay_day - 1]), 4)
+        if span.start:
+            close = close + np.where(days >= pay_day, np.log1p(-amount / np.exp(close[pay_day - 1])), 0.0)
+        self._benchmark_log_price = float(close[-1])
+        opening = close - growth + gap
+        draws = self.draws.generator(Stream.BENCHMARK, quarter.block).standard_normal((3, WEEKDAYS))[:, quarter.columns]
+        reach = 0.45 * np.abs(draws[:2]) * quarter.environment.volatility
+        self.open[row, span], self.close[row, span] = np.round(np.exp(opening), 2), np.round(np.exp(close), 2)
+        self.high[row, span] = np.round(np.exp(np.maximum(opening, close) + reach[0]), 2)
+        self.low[row, span] = np.round(np.exp(np.minimum(opening, close) - reach[1]), 2)
+        stir = np.minimum(np.abs(growth) / TYPICAL_VOLATILITY, 8.0)
+        self.volume[row, span] = np.round(np.exp(np.log(4.5e7) + 0.2 * draws[2] + 0.25 * stir))
+        if span.start:
+            paid = np.array([row]), np.array([span.start + pay_day]), np.array([amount])
+            self.dividends.add(*paid)
+            self._pay(slice(row, row + 1), span, *paid)
+
+    def _write_volatility_index(self, quarter: _Quarter) -> None:
+        if self.market.volatility_index is None:
+            return
+        row, span, close = self.volatility_row, quarter.span, quarter.environment.implied
+        generator = self.draws.generator(Stream.VOLATILITY_INDEX, quarter.block)
+        noise = generator.standard_normal((3, WEEKDAYS))[:, quarter.columns]
+        before = np.concatenate([[close[0] if span.start == 0 else self._last_implied], close[:-1]])
+        opening = before * (close / before) ** 0.5 * np.exp(0.015 * noise[0])
+        self.open[row, span], self.close[row, span] = np.round(opening, 2), np.round(close, 2)
+        self.high[row, span] = np.round(np.maximum(opening, close) * np.exp(0.025 * np.abs(noise[1])), 2)
+        self.low[row, span] = np.round(np.minimum(opening, close) * np.exp(-0.02 * np.abs(noise[2])), 2)
+        self.volume[row, span] = 0.0
+        self._last_implied = float(close[-1])
+
+    def company_named(self, symbol: str) -> int | None:
+        """Number of the company that has, had or will have the symbol within the horizon; None where there is none."""
+        digits = symbol.removesuffix(self.market.ticker_suffix)[1:]
+        number = int(digits) - FIRST_NUMBER if digits.isdecimal() and len(digits) == 4 else -1
+        if not 0 <= number < len(self.company_of_number) or self.symbol_of_number(number) != symbol:
+            return None
+        return self.company_of_number[number]
+
+    def instruments_at(self, row: Ints, position: Ints) -> Ints:
+        """What a row held at a position: the company's number, -1 the benchmark, -2 the volatility index."""
+        companies = np.array(self.company_of_number, dtype=np.int64)
+        number = self.number[row, position]
+        return np.where(row < self.slots, companies[np.maximum(number, 0)], self.slots - 1 - row)
+
+    @property
+    def index_rows(self) -> tuple[int, ...]:
+        """Rows of the benchmark and, where the market has one, of the volatility index."""
+        rows = (self.benchmark_row, self.volatility_row)
+        return rows if self.market.volatility_index else rows[:1]
+
+    def name_of_row(self, row: int) -> str:
+        """Symbol of the benchmark's or the volatility index's row."""
+        return (BENCHMARK if row == self.benchmark_row else VOLATILITY_INDEX) + self.market.ticker_suffix
+
+
+@cache
+def simulated_market(market: Market, seed: int, companies: int) -> SimulatedMarket:
+    """The one market of that seed and size in this process; callers let it `reach` the session they need."""
+    return SimulatedMarket(market, seed, companies)
