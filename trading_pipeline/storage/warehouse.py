@@ -1,0 +1,361 @@
+"""The warehouse: what people, dashboards and dbt read, in PostgreSQL.
+
+What belongs here: bulk writes that touch only the rows that differ, and queries. What does not: the schema
+(`migrations/`) and any number that is not in the lake already: the lake commits first, and every table here can be
+rebuilt from it with `replace`.
+
+Frames travel by ADBC as binary COPY, in one transaction a write. Market names, tickers and everything else in a frame
+are data: nothing of them becomes SQL text except as a quoted literal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import polars as pl
+from psycopg import sql
+from psycopg.types.numeric import FloatLoader
+from psycopg.types.string import TextLoader
+from pydantic import SecretStr
+
+from trading_pipeline.errors import SchemaMismatch, StorageUnavailable, UnknownName
+from trading_pipeline.storage import locks, migrations
+from trading_pipeline.storage.server import connect
+from trading_pipeline.storage.versions import (
+    VERSION_COLUMNS,
+    PublishReport,
+    WriteReport,
+    aware,
+    next_versions,
+    refuse_other_sessions,
+    sessions_in,
+)
+from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kind, Table
+
+if TYPE_CHECKING:
+    from adbc_driver_postgresql.dbapi import Connection, Cursor
+
+SERVED = ("bar_issues", "universe_members", "corporate_actions", "market_regime", "dip_opportunities")
+TABLES: dict[str, Table] = {MARKET_DATA.name: MARKET_DATA, **{name: ALL_TABLES[name] for name in SERVED}}
+
+_OPTIONAL = ("adjusted_close", "metadata")
+_VERSION_COLUMNS = (
+    Column("computed_at", MOMENT, "When it was published"),
+    Column("withdrawn", pl.Boolean(), "Whether this version takes the decision back"),
+)
+_PRICE = pl.Decimal(12, 4)
+_LARGEST_PRICE = 10**8
+_PRICES = ("open", "high", "low", "close", "adjusted_close")
+# In COPY's binary format a jsonb value is this version byte and then its text.
+_JSONB_VERSION = "\x01"
+# What a query's result becomes in polars, by PostgreSQL's type number; anything else is left to polars.
+_POLARS_TYPES = {
+    16: pl.Boolean(),
+    20: pl.Int64(),
+    21: pl.Int64(),
+    23: pl.Int64(),
+    25: pl.String(),
+    700: pl.Float64(),
+    701: pl.Float64(),
+    1043: pl.String(),
+    1082: pl.Date(),
+    1184: MOMENT,
+    1700: pl.Float64(),
+    3802: pl.String(),
+}
+
+
+class Warehouse:
+    """The tables of one world's database.
+
+    url: `Databases.warehouse`. Connections are opened for each call and closed after it, but for the one that waits
+    for the next lock; `close` ends that.
+    """
+
+    def __init__(self, url: SecretStr) -> None:
+        self._url = url
+
+    def __repr__(self) -> str:
+        return "Warehouse()"
+
+    @property
+    def url(self) -> SecretStr:
+        """The database's URL, password included."""
+        return self._url
+
+    def migrate(self) -> bool:
+        """Brings the schema up to date; whether anything was to be done. Safe in several processes at once."""
+        return migrations.upgrade(self)
+
+    def close(self) -> None:
+        """Closes the connection kept for the next lock."""
+        locks.close_idle(self)
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def replace(self, market: str, table: Table | str, sessions: Sequence[date], frame: pl.DataFrame) -> WriteReport:
+        """Makes the rows of exactly `sessions` those of `frame`, in one transaction; equal rows are not touched.
+
+        frame: the table's declared columns; for decision tables every version, with `computed_at` and `withdrawn` (as
+        `Lake.read_sessions` returns them). `market_data` may leave out `adjusted_close` and `metadata`: rows then keep
+        what they have. Prices are rounded to four decimals. Raises `SchemaMismatch` where a row breaks a constraint.
+        """
+        declared = _served(table)
+        rows = _conformed(declared, frame)
+        refuse_other_sessions(declared, rows, sessions)
+        if not sessions:
+            return WriteReport()
+        with self._transaction(market, declared) as cursor:
+            where = _range(declared, market, sessions)
+            if not _exists(cursor, declared, where):
+                _copy(cursor, declared.name, _typed(declared, market, rows))
+                return WriteReport(inserted=rows.height, sessions=sessions_in(declared, rows))
+            return _merge(cursor, declared, where, _typed(declared, market, rows))
+
+    def publish(
+        self, market: str, table: Table | str, sessions: Sequence[date], frame: pl.DataFrame, computed_at: datetime
+    ) -> PublishReport:
+        """Publishes decisions by the rules of `Lake.publish`: appends what differs, withdraws what vanished."""
+        declared = _served(table)
+        if declared.kind is not Kind.DECISION:
+            raise SchemaMismatch(f"{declared.name} is not a decision table", "Use `replace` for it")
+        moment = aware(computed_at)
+        rows = declared.conform(frame)
+        refuse_other_sessions(declared, rows, sessions)
+        if not sessions:
+            return PublishReport()
+        with self._transaction(market, declared) as cursor:
+            cursor.execute(
+                _sql(
+                    "SELECT {columns} FROM {table} WHERE {where}",
+                    columns=_listed([*declared.names, *VERSION_COLUMNS]),
+                    table=sql.Identifier(declared.name),
+                    where=_range(declared, market, sessions),
+                )
+            )
+            schema = {**declared.schema, **VERSION_COLUMNS}
+            versions = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table())).cast(schema)  # type: ignore[arg-type]
+            fresh, report = next_versions(declared, versions, rows, moment)
+            if report.changed:
+                _copy(cursor, declared.name, fresh.with_columns(market=pl.lit(market)))
+            return report
+
+    def refresh_adjusted_close(self, market: str, frame: pl.DataFrame) -> int:
+        """Sets `market_data.adjusted_close` where it differs; how many rows did. frame: [ticker, date, adjusted_close].
+
+        The one column that moves when a later split or dividend becomes known; nothing downstream reads it.
+        """
+        wanted = frame.select(
+            "ticker", "date", pl.col("adjusted_close").cast(pl.Float64).round(4).cast(_PRICE), market=pl.lit(market)
+        )
+        with self._transaction(market, MARKET_DATA) as cursor:
+            _stage(cursor, MARKET_DATA.name, wanted)
+            cursor.execute(
+                "UPDATE market_data AS old SET adjusted_close = new.adjusted_close FROM staging AS new"
+                " WHERE old.ticker = new.ticker AND old.date = new.date AND old.market = new.market"
+                " AND old.adjusted_close IS DISTINCT FROM new.adjusted_close"
+            )
+            return int(cursor.rowcount)
+
+    def note_run_failure(self, run_id: str, job_name: str, failed_at: datetime, error: str) -> None:
+        """Keeps a failed run in `run_failures`, once: telling it again changes nothing."""
+        with connect(self._url) as connection:
+            connection.execute(
+                "INSERT INTO run_failures (run_id, job_name, failed_at, error) VALUES (%s, %s, %s, %s)"
+                " ON CONFLICT (run_id) DO NOTHING",
+                [run_id, job_name, aware(failed_at), error],
+            )
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def query(self, statement: str, params: Mapping[str, object] | None = None) -> pl.DataFrame:
+        """The rows a statement returns, numerics as floats, moments in UTC.
+
+        Values belong in `params` and stand in the statement as `%(name)s`; a literal per cent sign is then `%%`.
+        """
+        with connect(self._url) as connection:
+            connection.adapters.register_loader("numeric", FloatLoader)
+            connection.adapters.register_loader("jsonb", TextLoader)
+            cursor = connection.execute(statement.encode(), params)
+            schema = {column.name: _POLARS_TYPES.get(column.type_code) for column in cursor.description or ()}
+            return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row", infer_schema_length=None)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _transaction(self, market: str, declared: Table) -> Iterator[Cursor]:
+        """One transaction that is alone in writing the table's rows of that market; rolled back on any error."""
+        from adbc_driver_manager import Error
+
+        connect(self._url).close()  # an unreachable server is reported the same way everywhere
+        key = locks.lock_key(f"warehouse {market}/{declared.name}")
+        try:
+            with _adbc(self._url) as connection, connection.cursor() as cursor:
+                cursor.execute(f"SELECT pg_advisory_xact_lock({key})")
+                cursor.fetchall()
+                yield cursor
+                connection.commit()
+        except Error as error:
+            raise _refused(declared, error) from None
+
+
+def _adbc(url: SecretStr) -> Connection:
+    from adbc_driver_postgresql import dbapi
+
+    return dbapi.connect(url.get_secret_value())
+
+
+def _refused(declared: Table, error: Any) -> SchemaMismatch | StorageUnavailable:
+    """What the server objected to, in one line. SQLSTATE class 23 is a broken constraint, 22 an impossible value."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[0] if lines else type(error).__name__
+    if str(getattr(error, "sqlstate", None) or "").startswith(("22", "23")):
+        return SchemaMismatch(
+            f"The warehouse refused rows for {declared.name} ({reason})",
+            "Nothing was written; mend the rows or quarantine them as bar issues",
+        )
+    return StorageUnavailable(
+        f"The warehouse could not write {declared.name} ({reason})",
+        "Nothing was written; check the database, run again",
+    )
+
+
+def _served(table: Table | str) -> Table:
+    name = table.name if isinstance(table, Table) else table
+    if name not in TABLES:
+        raise UnknownName.of("warehouse table", name, TABLES)
+    return TABLES[name]
+
+
+def _sql(template: LiteralString, **parts: sql.Composable) -> str:
+    """A statement as ADBC wants it, its identifiers and literals quoted."""
+    return sql.SQL(template).format(**parts).as_string()
+
+
+def _listed(columns: Sequence[str], prefix: LiteralString = "") -> sql.Composable:
+    return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(column) for column in columns)
+
+
+def _range(declared: Table, market: str, sessions: Sequence[date]) -> sql.Composable:
+    days = sql.SQL(", ").join(sql.Literal(day.isoformat()) for day in sorted(set(sessions)))
+    return sql.SQL("market = {market} AND {session} = ANY (ARRAY[{days}]::date[])").format(
+        market=sql.Literal(market), session=sql.Identifier(declared.session_column), days=days
+    )
+
+
+def _exists(cursor: Cursor, declared: Table, where: sql.Composable) -> bool:
+    statement = "SELECT EXISTS (SELECT 1 FROM {table} WHERE {where})"
+    cursor.execute(_sql(statement, table=sql.Identifier(declared.name), where=where))
+    return bool(cursor.fetchall()[0][0])
+
+
+def _conformed(declared: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame checked against the table; decision versions keep their clock, optional columns may be missing."""
+    if declared.kind is Kind.DECISION:
+        versions = Table(
+            declared.name,
+            Kind.SESSION,
+            declared.description,
+            (*declared.key, "computed_at"),
+            (*declared.columns, *_VERSION_COLUMNS),
+            declared.session_column,
+        )
+        return versions.conform(frame)
+    if declared is MARKET_DATA:
+        columns = tuple(c for c in declared.columns if c.name in frame.columns or c.name not in _OPTIONAL)
+        return Table(
+            declared.name, declared.kind, declared.description, declared.key, columns, declared.session_column
+        ).conform(frame)
+    return declared.conform(frame)
+
+
+def _typed(declared: Table, market: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows as COPY wants them: with their market, sorted by key, `market_data` in the types of its columns."""
+    rows = rows.sort(declared.key).with_columns(market=pl.lit(market))
+    if declared is not MARKET_DATA:
+        return rows
+    prices = [name for name in _PRICES if name in rows.columns]
+    beyond = rows.filter(
+        pl.any_horizontal((pl.col(name).is_finite() & (pl.col(name).abs() < _LARGEST_PRICE)).not_() for name in prices)
+        | pl.col("volume").is_finite().not_()
+    )
+    if beyond.height:
+        raise SchemaMismatch(
+            f"{beyond.height} rows for market_data hold a price that is no number below {_LARGEST_PRICE:,}, such as"
+            f" {beyond['ticker'][0]} on {beyond['date'][0]}",
+            "Quarantine such rows as bar issues",
+        )
+    rows = rows.with_columns(
+        *(pl.col(name).round(4).cast(_PRICE) for name in prices), pl.col("volume").round().cast(pl.Int64)
+    )
+    if "metadata" in rows.columns:
+        rows = rows.with_columns(metadata=_JSONB_VERSION + pl.col("metadata").fill_null("{}"))
+    return rows
+
+
+def _copy(cursor: Cursor, table: str, rows: pl.DataFrame, *, temporary: bool = False) -> None:
+    """Binary COPY of the rows into a table that has their columns."""
+    if rows.height:
+        cursor.adbc_ingest(
+            table, rows.to_arrow(compat_level=pl.CompatLevel.oldest()), mode="append", temporary=temporary
+        )
+
+
+def _stage(cursor: Cursor, like: str, rows: pl.DataFrame) -> None:
+    """The rows as the temporary table `staging`, in the types of the table `like`."""
+    statement = "CREATE TEMPORARY TABLE staging ON COMMIT DROP AS SELECT {columns} FROM {like} WITH NO DATA"
+    cursor.execute(_sql(statement, columns=_listed(rows.columns), like=sql.Identifier(like)))
+    _copy(cursor, "staging", rows, temporary=True)
+    cursor.execute("ANALYZE staging")
+
+
+# A market's rows are matched by key; what they hold is compared as a whole.
+_DELETE: LiteralString = """
+WITH done AS (
+    DELETE FROM {table} AS old WHERE {where} AND NOT EXISTS (SELECT 1 FROM staging AS new WHERE {same})
+    RETURNING old.{session} AS session
+) SELECT session, count(*) FROM done GROUP BY session
+"""
+_UPDATE: LiteralString = """
+WITH done AS (
+    UPDATE {table} AS old SET ({values}) = ROW ({new}) FROM staging AS new
+    WHERE {same} AND ({old}) IS DISTINCT FROM ({new})
+    RETURNING old.{session} AS session
+) SELECT session, count(*) FROM done GROUP BY session
+"""
+_INSERT: LiteralString = """
+WITH done AS (
+    INSERT INTO {table} AS old ({columns})
+    SELECT {columns} FROM staging AS new WHERE NOT EXISTS (SELECT 1 FROM {table} AS old WHERE {same})
+    RETURNING old.{session} AS session
+) SELECT session, count(*) FROM done GROUP BY session
+"""
+
+
+def _merge(cursor: Cursor, declared: Table, where: sql.Composable, rows: pl.DataFrame) -> WriteReport:
+    """Deletes what vanished, updates what differs, inserts what is new."""
+    _stage(cursor, declared.name, rows)
+    key = ["market", *declared.key_columns, *(["computed_at"] if declared.kind is Kind.DECISION else [])]
+    values = [column for column in rows.columns if column not in key]
+    parts = {
+        "table": sql.Identifier(declared.name),
+        "session": sql.Identifier(declared.session_column),
+        "where": where,
+        "same": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(sql.Identifier(column)) for column in key),
+        "columns": _listed(rows.columns),
+        "values": _listed(values),
+        "old": _listed(values, "old."),
+        "new": _listed(values, "new."),
+    }
+    sessions: set[date] = set()
+    counts = []
+    for statement in (_DELETE, _UPDATE, _INSERT):
+        cursor.execute(_sql(statement, **parts))
+        found = cursor.fetchall()
+        sessions.update(row[0] for row in found)
+        counts.append(sum(int(row[1]) for row in found))
+    deleted, updated, inserted = counts
+    return WriteReport(inserted, updated, deleted, rows.height - inserted - updated, sorted(sessions))
