@@ -126,17 +126,22 @@ class Traits:
             values[slots] = getattr(other, name)[slots]
 
 
+def sectors_of(generation: int, slots: int) -> Ints:
+    """Sector of each slot's company; all sectors are about equally large, and the pair shares one."""
+    sector = (np.arange(slots) + 5 * generation) % len(SECTORS)
+    sector[PAIR[1]] = sector[PAIR[0]]
+    return sector
+
+
 def draw_traits(draws: Draws, generation: int, slots: int) -> Traits:
     """What the companies of a generation are like, one per slot."""
     normal = draws.generator(Stream.COMPANY_TRAITS, generation).standard_normal((slots, 8)).T
     uniform = draws.generator(Stream.COMPANY_UNIFORMS, generation).random((slots, 8)).T
-    sector = (np.arange(slots) + 5 * generation) % len(SECTORS)
-    sector[PAIR[1]] = sector[PAIR[0]]
     price = np.round(np.exp(np.log(48) + 0.6 * normal[0]).clip(6, 190), 2)
     value = np.exp(np.log(1.5e10) + 1.3 * normal[1])
     late = uniform[3] < 0.5
     traits = Traits(
-        sector=sector,
+        sector=sectors_of(generation, slots),
         beta=np.clip(1 + 0.28 * normal[2], 0.35, 1.9),
         sector_beta=np.clip(1 + 0.22 * normal[3], 0.4, 1.6),
         volatility=np.clip(0.0115 * np.exp(0.32 * normal[4]), 0.005, 0.03),

@@ -24,29 +24,22 @@ from trading_pipeline.markets import Market
 from trading_pipeline.providers.simulated import universes
 from trading_pipeline.providers.simulated.companies import (
     BENCHMARK,
-    FIRST_NUMBER,
     PAIR,
     PAIR_HEDGE_RATIO,
     VOLATILITY_INDEX,
-    Company,
-    company_name,
+    Traits,
     draw_traits,
 )
 from trading_pipeline.providers.simulated.draws import WEEKDAYS, Draws, Flags, Floats, Ints, Stream, decaying
 from trading_pipeline.providers.simulated.environment import TYPICAL_VOLATILITY, Environment, EnvironmentProcess
 from trading_pipeline.providers.simulated.faults import neighbours, plant
-from trading_pipeline.sessions import calendar
+from trading_pipeline.providers.simulated.lives import Lives, Register
 
 PAIR_REVERSION: Final = 0.93  # of the log spread, per session: a half-life of 9.6 sessions
 PAIR_VOLATILITY: Final = 0.009
-VACANT_AT_FIRST: Final = 0.04
 # Chances a quarter.
-DELISTING_CHANCE: Final = 0.01
-LISTING_CHANCE: Final = 0.7  # of a vacant slot
-RENAME_CHANCE: Final = 0.004
 COMPANY_SHOCK_CHANCE: Final = 0.09
 CAUSELESS_SHOCK_CHANCE: Final = 0.04
-ACQUIRED_SHARE: Final = 0.65  # of the delistings; the others fail
 BID_CALM: Final = 0.06  # what is left of a company's moves once a bid pins its price
 # Share of a shock that is given back afterwards, with a half-life of 13.5 sessions.
 MACRO_REBOUND: Final = 0.35
@@ -82,18 +75,6 @@ class _Log:
         return [np.concatenate([part[place] for part in self.parts]) for place in range(count)]
 
 
-@dataclass
-class _Lives:
-    """A quarter's comings and goings: positions inside the quarter, -1 where nothing happens."""
-
-    alive: Flags
-    listing: Ints
-    rename: Ints
-    ending: Ints
-    announced: Ints
-    acquired: Flags
-
-
 @dataclass(frozen=True)
 class _Quarter:
     """The quarter under way.
@@ -105,7 +86,7 @@ class _Quarter:
     columns: Ints
     span: slice
     environment: Environment
-    lives: _Lives
+    lives: Lives
 
     @property
     def days(self) -> Ints:
@@ -118,28 +99,22 @@ class SimulatedMarket:
 
     Rows of the panels: one per slot, then the benchmark, then the volatility index. Prices are as traded, NaN where
     nothing traded. splits: cumulated product of the ratios of the row's company; payouts: cumulated sum of
-    log(1 - dividend / close of the session before). number: of the company's symbol, -1 where none is listed.
+    log(1 - dividend / close of the session before).
     """
 
     def __init__(self, market: Market, seed: int, companies: int) -> None:
-        exchange = calendar(market.exchange)
         self.market, self.seed, self.slots = market, seed, companies
-        self.sessions = exchange.sessions
         self.draws = Draws(seed, market.name)
+        self.register = Register(market, self.draws, companies)
+        self.sessions, self.bounds = self.register.sessions, self.register.bounds
         self.benchmark_row, self.volatility_row = companies, companies + 1
         shape = (companies + 2, len(self.sessions))
         self.open, self.high, self.low, self.close, self.volume = (np.full(shape, np.nan) for _ in range(5))
         self.splits, self.payouts = np.ones(shape), np.zeros(shape)
-        self.number = np.full(shape, -1, dtype=np.int16)
         self.fault = np.zeros(shape, dtype=np.int8)
 
-        months = self.sessions.astype("datetime64[M]").astype(np.int64) + 1970 * 12
-        self.blocks, starts = np.unique(months // 3, return_index=True)
-        self.bounds = np.append(starts, len(self.sessions))
         self.quarters = 0
         self.memberships: list[dict[str, Flags]] = []
-        self.companies: list[Company] = []
-        self.company_of_number: list[int] = []
         self.regime = np.zeros(len(self.sessions), dtype=np.int64)
         self.market_volatility = np.full(len(self.sessions), np.nan)
         self.shocks, self.earnings, self.dividends, self.split_events = _Log(), _Log(), _Log(), _Log()
@@ -148,15 +123,12 @@ class SimulatedMarket:
         self._free = ~np.isin(np.arange(companies), PAIR)  # the pair lives an undisturbed life
         self._environment = EnvironmentProcess(self.draws)
         self._traits = draw_traits(self.draws, 0, companies)
-        self._generations = {0: draw_traits(self.draws, 0, companies)}
-        self._generation = np.zeros(companies, dtype=np.int64)
-        self._company = np.full(companies, -1, dtype=np.int64)
-        self._age = np.zeros(companies, dtype=np.int64)
+        self._generations: dict[int, Traits] = {}
         self._log_price = np.log(self._traits.price)
         self._log_shares = self._traits.log_shares.copy()
         self._log_volatility = np.zeros(companies)
         self._rebound = np.zeros(companies)
-        self._dividend = np.zeros(companies)
+        self._dividend = self._first_dividend(np.arange(companies))
         self._split_product, self._payout_sum = np.ones(companies + 1), np.zeros(companies + 1)
         self._spread = 0.0
         self._benchmark_log_price = float(np.log(100.0))
@@ -183,7 +155,7 @@ class SimulatedMarket:
         span, days, lives, environment = quarter.span, quarter.days, quarter.lives, quarter.environment
         traits, rows = self._traits, np.arange(self.slots)
 
-        memberships = universes.reconstitute(self._log_price + self._log_shares, self._listed_before(span))
+        memberships = universes.reconstitute(self._log_price + self._log_shares, lives.age >= 0)
         jumps, eventful, volatility_kicks, rebounds = self._shocks(quarter)
         volatility = self._volatility(quarter, volatility_kicks)
         diffusion = (
@@ -231,20 +203,37 @@ class SimulatedMarket:
         self._write_benchmark(quarter, memberships[universes.SIM100], whole, total, overnight)
         self._write_volatility_index(quarter)
         spoilable = ~neighbours(eventful | (days == split_day[:, None]) | (days == dividend_day[:, None]))
-        plant(self, quarter.block, quarter.columns, span, spoilable & self._settled(quarter))
+        plant(self, quarter.block, quarter.columns, span, spoilable & lives.settled)
 
         self.regime[span], self.market_volatility[span] = environment.regime, environment.volatility
         self.memberships.append(memberships)
-        self._log_price = np.where(self._company >= 0, log_price[:, -1], self._log_price)
+        self._log_price = np.where(lives.company >= 0, log_price[:, -1], self._log_price)
         self._log_shares += np.log(ratio)
         self.quarters += 1
 
     def _next_quarter(self) -> _Quarter:
-        block = int(self.blocks[self.quarters])
+        block = int(self.register.blocks[self.quarters])
         span = slice(int(self.bounds[self.quarters]), int(self.bounds[self.quarters + 1]))
         first = np.datetime64(f"{block // 4:04d}-{block % 4 * 3 + 1:02d}-01")
         columns = np.busday_count(first, self.sessions[span])
-        return _Quarter(block, columns, span, self._environment.advance(block, columns), self._live(block, span))
+        lives = self.register.quarters[self.quarters]
+        self._welcome(np.flatnonzero(lives.listing >= 0), lives)
+        return _Quarter(block, columns, span, self._environment.advance(block, columns), lives)
+
+    def _welcome(self, slots: Ints, lives: Lives) -> None:
+        """Companies that list this quarter take over their slots."""
+        for generation in np.unique(lives.generation[slots]).tolist():
+            if generation not in self._generations:
+                self._generations[generation] = draw_traits(self.draws, generation, self.slots)
+            theirs = slots[lives.generation[slots] == generation]
+            self._traits.replace(theirs, self._generations[generation])
+        traits = self._traits
+        self._log_price[slots], self._log_shares[slots] = np.log(traits.price[slots]), traits.log_shares[slots]
+        self._dividend[slots] = self._first_dividend(slots)
+        self._rebound[slots], self._split_product[slots], self._payout_sum[slots] = 0.0, 1.0, 0.0
+
+    def _first_dividend(self, slots: Ints) -> Floats:
+        return self._traits.dividend_yield[slots] * self._traits.price[slots] / 4
 
     def _normal(self, stream: Stream, quarter: _Quarter) -> Floats:
         """Standard normal draws, slots x sessions."""
@@ -254,100 +243,6 @@ class SimulatedMarket:
         """Fat-tailed draws of unit variance for the companies' own moves, slots x sessions."""
         shape = (self.slots, WEEKDAYS)
         return self.draws.students(Stream.IDIOSYNCRATIC, quarter.block, shape, 4, 7)[:, quarter.columns]
-
-    def _settled(self, quarter: _Quarter) -> Flags:
-        """Where a company trades and did not list or end within three sessions."""
-        span, days, lives = quarter.span, quarter.days, quarter.lives
-        first = np.array([self.companies[each].first if each >= 0 else 0 for each in self._company]) - span.start
-        settled: Flags = lives.alive & (days > first[:, None] + 3)
-        return settled & ((lives.ending[:, None] < 0) | (days < lives.ending[:, None] - 3))
-
-    def _listed_before(self, span: slice) -> Flags:
-        if span.start == 0:
-            return self._company >= 0
-        return self.number[: self.slots, span.start - 1] >= 0
-
-    def _live(self, block: int, span: slice) -> _Lives:
-        """Decide who lists, is renamed or ends this quarter, and keep the register of companies."""
-        count, start = span.stop - span.start, span.start
-        uniform = self.draws.generator(Stream.LIFE, block).random((self.slots, 8)).T
-        nothing = np.full(self.slots, -1, dtype=np.int64)
-        free = self._free
-        if start == 0:
-            for slot in np.flatnonzero(~free | (uniform[0] >= VACANT_AT_FIRST)):
-                self._list(int(slot), 0)
-        listed = self._company >= 0
-        self._age = np.where(listed, self._age + 1, 0)
-
-        ends = listed & free & (self._age > 4) & (uniform[1] < DELISTING_CHANCE)
-        announced = np.where(ends, 3 + (uniform[2] * (count - 38)).astype(np.int64), nothing)
-        ending = np.where(ends, count - 8 + (uniform[3] * 6).astype(np.int64), nothing)
-        acquired = ends & (uniform[4] < ACQUIRED_SHARE)
-        renamed = listed & free & ~ends & (self._age > 2) & (uniform[5] < RENAME_CHANCE)
-        rename = np.where(renamed, 10 + (uniform[6] * (count - 20)).astype(np.int64), nothing)
-        lists = ~listed & (start > 0) & (uniform[0] < LISTING_CHANCE)
-        listing = np.where(lists, 5 + (uniform[7] * (count - 25)).astype(np.int64), nothing)
-
-        numbers = np.where(listed, self._numbers(), -1)
-        days = np.arange(count)
-        alive = (listed[:, None] & ((ending[:, None] < 0) | (days <= ending[:, None]))) | (
-            lists[:, None] & (days >= listing[:, None])
-        )
-        self.number[: self.slots, span] = np.where(alive, numbers[:, None], -1)
-        # In the order of time, so that the numbers of symbols tell nothing of the future.
-        day_of = np.maximum(rename, listing)
-        changing = np.flatnonzero(day_of >= 0)
-        for slot in changing[np.argsort(day_of[changing], kind="stable")].tolist():
-            position = start + int(day_of[slot])
-            if lists[slot]:
-                self._list(slot, position)
-            else:
-                self._rename(slot, position)
-            self.number[slot, position : span.stop] = len(self.company_of_number) - 1
-        for slot in np.flatnonzero(ends):
-            company = self.companies[self._company[slot]]
-            company.last = start + int(ending[slot])
-            company.ending = "acquired" if acquired[slot] else "failed"
-            company.spans[-1] = (*company.spans[-1][:2], company.last)
-            self._company[slot] = -1
-        return _Lives(alive, listing, rename, ending, announced, acquired)
-
-    def _numbers(self) -> Ints:
-        newest = np.full(len(self.companies) + 1, -1, dtype=np.int64)
-        newest[self.company_of_number] = np.arange(len(self.company_of_number))
-        return newest[self._company]
-
-    def _new_symbol(self, company: int) -> str:
-        self.company_of_number.append(company)
-        return f"Q{FIRST_NUMBER + len(self.company_of_number) - 1:04d}{self.market.ticker_suffix}"
-
-    def symbol_of_number(self, number: int) -> str:
-        """The symbol of that number in the panel `number`."""
-        return f"Q{FIRST_NUMBER + number:04d}{self.market.ticker_suffix}"
-
-    def _list(self, slot: int, position: int) -> None:
-        generation = int(self._generation[slot])
-        if generation not in self._generations:
-            self._generations[generation] = draw_traits(self.draws, generation, self.slots)
-        here = np.array([slot])
-        self._traits.replace(here, self._generations[generation])
-        number = len(self.companies)
-        sector = int(self._traits.sector[slot])
-        company = Company(slot, sector, company_name(sector, number), position, None)
-        self.companies.append(company)
-        company.spans.append((self._new_symbol(number), position, None))
-        self._company[slot] = number
-        self._generation[slot] += 1
-        self._log_shares[slot] = self._traits.log_shares[slot]
-        self._log_price[slot] = np.log(self._traits.price[slot])
-        self._dividend[slot] = self._traits.dividend_yield[slot] * self._traits.price[slot] / 4
-        self._rebound[slot], self._split_product[slot], self._payout_sum[slot] = 0.0, 1.0, 0.0
-
-    def _rename(self, slot: int, position: int) -> None:
-        company = self.companies[self._company[slot]]
-        old, first, _ = company.spans[-1]
-        company.spans[-1] = (old, first, position - 1)
-        company.spans.append((self._new_symbol(int(self._company[slot])), position, None))
 
     def _shocks(self, quarter: _Quarter) -> tuple[Floats, Flags, Floats, Floats]:
         """All slots x sessions: log jumps, where the company has one of its own, kicks to its log volatility from the
@@ -425,7 +320,7 @@ class SimulatedMarket:
     def _splits(self, quarter: _Quarter) -> tuple[Ints, Floats]:
         """Session of the quarter and new shares per old; a day beyond every quarter and 1 where there is none."""
         price = np.exp(self._log_price)
-        steady = (self._age > 1) & (quarter.lives.ending < 0) & (self._company >= 0)
+        steady = (quarter.lives.age > 0) & (quarter.lives.ending < 0)
         up = steady & (price > self._traits.split_above)
         aimed = np.searchsorted(SPLIT_RATIOS, price / self._traits.split_target, "right") - 1
         down = steady & (price < REVERSE_BELOW)
@@ -451,7 +346,7 @@ class SimulatedMarket:
         pays = (
             self._free
             & (traits.dividend_yield > 0)
-            & (self._age > 1)
+            & (lives.age > 0)
             & (amount >= 0.0001)
             & (day != split_day)
             & lives.alive[rows, day]
@@ -561,18 +456,10 @@ class SimulatedMarket:
         self.volume[row, span] = 0.0
         self._last_implied = float(close[-1])
 
-    def company_named(self, symbol: str) -> int | None:
-        """Number of the company that has, had or will have the symbol within the horizon; None where there is none."""
-        digits = symbol.removesuffix(self.market.ticker_suffix)[1:]
-        number = int(digits) - FIRST_NUMBER if digits.isdecimal() and len(digits) == 4 else -1
-        if not 0 <= number < len(self.company_of_number) or self.symbol_of_number(number) != symbol:
-            return None
-        return self.company_of_number[number]
-
     def instruments_at(self, row: Ints, position: Ints) -> Ints:
         """What a row held at a position: the company's number, -1 the benchmark, -2 the volatility index."""
-        companies = np.array(self.company_of_number, dtype=np.int64)
-        number = self.number[row, position]
+        companies = np.array(self.register.company_of_number, dtype=np.int64)
+        number = self.register.number[np.minimum(row, self.slots - 1), position]
         return np.where(row < self.slots, companies[np.maximum(number, 0)], self.slots - 1 - row)
 
     @property

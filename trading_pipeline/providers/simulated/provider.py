@@ -9,10 +9,10 @@ Asking 120 symbols for all 4,250 sessions to the end of 2026 takes 0.35 s once t
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -84,15 +84,10 @@ class SimulatedProvider:
         self.seed, self.companies, self._attempts = seed, companies, attempts
         self._weathered: set[tuple[str, date]] = set()
 
-    def quoted(self, market: Market) -> Market:
-        """The market as it is in this world: its benchmark, volatility index and universes are the simulated ones."""
+    def index_tickers(self, market: Market) -> tuple[str, str | None]:
+        """Symbols of the market's benchmark and volatility index; None where the real market quotes none."""
         suffix = market.ticker_suffix
-        return dataclasses.replace(
-            market,
-            benchmark=f"{BENCHMARK}{suffix}",
-            volatility_index=f"{VOLATILITY_INDEX}{suffix}" if market.volatility_index else None,
-            universes=universes.UNIVERSES,
-        )
+        return f"{BENCHMARK}{suffix}", f"{VOLATILITY_INDEX}{suffix}" if market.volatility_index else None
 
     def covers(self, symbol: str) -> bool:
         """Whether the symbol is spelled like a simulated one."""
@@ -171,38 +166,33 @@ class SimulatedProvider:
         return universes.members(simulation.reach(int(positions.max())), universe, positions)
 
     def symbols(self, market: Market, first: date, last: date) -> list[str]:
-        """What to ask for, spelled as on `last`: all that was listed from `first` to `last`, and the indices."""
+        """What to ask for, spelled as on `last`: the indices and all that was listed from `first` to `last`."""
         simulation = self.simulation(market)
         low, high = simulation.position(first), simulation.position(last, after=True) - 1
-        simulation.reach(high)
-        quoted = self.quoted(market)
-        indices = [symbol for symbol in (quoted.benchmark, quoted.volatility_index) if symbol]
-        return indices + sorted(
+        return [symbol for symbol in self.index_tickers(market) if symbol] + sorted(
             company.symbol_at(high)
-            for company in simulation.companies
+            for company in simulation.register.companies
             if company.first <= high and (company.last is None or company.last >= low)
         )
 
-    def symbol_spans(self, market: Market, through: date) -> pl.DataFrame:
-        """Which symbol named which instrument when, as far as could be known on `through`.
+    @cached_property
+    def renames(self) -> pl.DataFrame:
+        """Every symbol of the companies that are ever renamed, in all markets and over the whole calendar.
 
-        Columns symbol, first_symbol (the instrument is `<market>:<first_symbol>`), valid_from, valid_to (both sessions
-        included; null while it is used). One row a symbol: none is used twice. Sorted by symbol.
+        Columns symbol, first_symbol (the instrument is `<market>:<first_symbol>`), valid_from, valid_to: the first and
+        the last session under the symbol, valid_to null while no end is known. No symbol is used twice.
         """
-        simulation = self.simulation(market)
-        high = simulation.position(through, after=True) - 1
-        simulation.reach(max(high, 0))
-        quoted = self.quoted(market)
-        sessions = simulation.sessions.tolist()
-        rows = [
-            (symbol, symbol, sessions[0], None) for symbol in (quoted.benchmark, quoted.volatility_index) if symbol
-        ] + [
-            (symbol, company.first_symbol, sessions[begin], None if end is None or end >= high else sessions[end])
-            for company in simulation.companies
-            for symbol, begin, end in company.spans
-            if begin <= high
-        ]
-        return pl.DataFrame(rows, schema=SPANS_SCHEMA, orient="row").sort("symbol")
+        rows = []
+        for market in MARKETS.values():
+            register = self.simulation(market).register
+            sessions = register.sessions.tolist()
+            rows += [
+                (symbol, company.first_symbol, sessions[begin], None if end is None else sessions[end])
+                for company in register.companies
+                if len(company.spans) > 1
+                for symbol, begin, end in company.spans
+            ]
+        return pl.DataFrame(rows, schema=SPANS_SCHEMA, orient="row").sort("first_symbol", "valid_from")
 
     def simulation(self, market: Market) -> SimulatedMarket:
         """The market behind the answers, with what truly happened."""
@@ -239,10 +229,10 @@ def _resolve(market: SimulatedMarket, request: SymbolRequest, told: int) -> _Win
     for row in market.index_rows:
         if symbol == market.name_of_row(row):
             return _Window(symbol, row, market.slots - 1 - row, first, last, told)
-    company_number = market.company_named(symbol)
+    company_number = market.register.company_named(symbol)
     if company_number is None:
         return NotFound(f"{symbol} is unknown to the simulated market")
-    company = market.companies[company_number]
+    company = market.register.companies[company_number]
     (begin,) = (start for name, start, _ in company.spans if name == symbol)
     if begin > told:
         return NotFound(f"{symbol} is unknown to the simulated market")

@@ -120,7 +120,7 @@ class Truth:
                 sessions[company.last] if company.last is not None and self._ended(company) else None,
                 company.ending if self._ended(company) else None,
             )
-            for company in self._market.companies
+            for company in self._market.register.companies
             if company.first <= self._last
         ]
         names = ("instrument_id", "ticker", "name", "sector", "listed_on", "last_session", "ending")
@@ -131,7 +131,7 @@ class Truth:
         """session (the first one under the new symbol), instrument_id, from_ticker, to_ticker."""
         rows = [
             (self._market.sessions[begin].item(), f"{self._prefix}{company.first_symbol}", old, new)
-            for company in self._market.companies
+            for company in self._market.register.companies
             for (old, _, _), (new, begin, _) in zip(company.spans, company.spans[1:], strict=False)
             if begin <= self._last
         ]
@@ -141,7 +141,8 @@ class Truth:
     def pair(self) -> Pair:
         """The cointegrated pair, with its tickers, which never change."""
         leader, follower = (
-            next(company.first_symbol for company in self._market.companies if company.slot == slot) for slot in PAIR
+            next(company.first_symbol for company in self._market.register.companies if company.slot == slot)
+            for slot in PAIR
         )
         return Pair(leader, follower, PAIR_HEDGE_RATIO, PAIR_REVERSION)
 
@@ -149,17 +150,18 @@ class Truth:
         return company.last is not None and company.last < self._last
 
     def _tickers(self, position: int) -> list[str]:
-        numbers = self._market.number[: self._market.slots, position].tolist()
-        return sorted(self._market.symbol_of_number(number) for number in numbers if number >= 0)
+        register = self._market.register
+        numbers = register.number[:, position].tolist()
+        return sorted(register.symbol_of_number(number) for number in numbers if number >= 0)
 
     def _places(self, row: np.ndarray, position: np.ndarray) -> pl.DataFrame:
         """session, ticker, instrument_id of cells of the panels."""
         row, position = row.astype(np.int64), position.astype(np.int64)
-        market = self._market
-        tickers = [market.symbol_of_number(number) for number in range(len(market.company_of_number))]
-        firsts = [market.companies[company].first_symbol for company in market.company_of_number]
+        market, register = self._market, self._market.register
+        tickers = [register.symbol_of_number(number) for number in range(len(register.company_of_number))]
+        firsts = [register.companies[company].first_symbol for company in register.company_of_number]
         indices = [market.name_of_row(each) for each in market.index_rows]
-        number: Ints = market.number[row, position].astype(np.int64)
+        number: Ints = register.number[np.minimum(row, market.slots - 1), position].astype(np.int64)
         place = np.where(row < market.slots, number, len(tickers) + row - market.slots)
         return pl.DataFrame(
             {

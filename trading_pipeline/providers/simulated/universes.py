@@ -45,7 +45,8 @@ def reconstitute(log_value: Floats, listed: Flags) -> dict[str, Flags]:
 
 def members(market: SimulatedMarket, universe: str, positions: Ints) -> pl.DataFrame:
     """Members of a universe at session positions, by the symbol of the session; sorted by session and ticker."""
-    number = market.number[: market.slots, positions].T
+    register = market.register
+    number = register.number[:, positions].T
     inside = number >= 0
     if universe != SIM_ALL:
         quarters = np.searchsorted(market.bounds, positions, "right") - 1
@@ -53,17 +54,15 @@ def members(market: SimulatedMarket, universe: str, positions: Ints) -> pl.DataF
             inside.shape
         )
     place, slot = np.nonzero(inside)
-    numbers = number[place, slot]
-    symbols = pl.Series(
-        [market.symbol_of_number(each) for each in range(len(market.company_of_number))], dtype=pl.String
-    )
-    sectors = pl.Series([SECTORS[market.companies[each].sector] for each in market.company_of_number], dtype=pl.String)
+    numbers = number[place, slot].astype(np.int64)
+    symbols = pl.Series([register.symbol_of_number(each) for each in range(len(register.company_of_number))])
+    sectors = pl.Series([SECTORS[register.companies[each].sector] for each in register.company_of_number])
     return pl.DataFrame(
         {
             "session": pl.Series(market.sessions[positions][place], dtype=pl.Date),
             "universe": pl.repeat(universe, len(place), eager=True),
-            "ticker": symbols.gather(numbers.tolist()) if len(numbers) else pl.Series([], dtype=pl.String),
-            "sector": sectors.gather(numbers.tolist()) if len(numbers) else pl.Series([], dtype=pl.String),
+            "ticker": symbols.gather(numbers),
+            "sector": sectors.gather(numbers),
             "source": pl.repeat(SOURCE, len(place), eager=True),
         },
         schema=MEMBERS_SCHEMA,
