@@ -1,0 +1,145 @@
+"""Which provider the settings name, and which one is asked for which symbol.
+
+What belongs here: choosing. There is no fallback: a provider that fails, fails; a symbol goes elsewhere only because
+its spelling says that the chosen provider does not quote such things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+
+import polars as pl
+
+from trading_pipeline.errors import SettingsError
+from trading_pipeline.markets import Market
+from trading_pipeline.providers.base import (
+    ACTIONS_SCHEMA,
+    BARS_SCHEMA,
+    BarProvider,
+    DailyBarsBatch,
+    Progress,
+    Quota,
+    SymbolRequest,
+    Throttle,
+)
+from trading_pipeline.research.bars.as_traded import undo_splits
+from trading_pipeline.settings import Settings
+
+ThrottleFactory = Callable[[str, Quota], Throttle]
+
+
+def provider_named(settings: Settings, throttle_factory: ThrottleFactory | None = None) -> BarProvider:
+    """The provider of `settings.market_data_provider`; nothing is asked, read or opened yet.
+
+    throttle_factory: makes the throttle of a provider from its name and quota; without one each process keeps its own
+    bucket. Tiingo comes with Yahoo for what it does not quote (`.AX`, `^VIX`, `BTC-USD`). `SettingsError` where a
+    setting the provider needs is missing.
+    """
+
+    def throttle(name: str, quota: Quota) -> Throttle | None:
+        return throttle_factory(name, quota) if throttle_factory else None
+
+    def yahoo() -> BarProvider:
+        from trading_pipeline.providers.yahoo import QUOTA, Yahoo
+
+        return Yahoo(throttle=throttle(Yahoo.name, QUOTA))
+
+    match settings.market_data_provider:
+        case "simulated":
+            from trading_pipeline.providers.simulated import SimulatedProvider
+
+            return SimulatedProvider(settings.simulated_seed, settings.simulated_tickers)
+        case "yahoo":
+            return yahoo()
+        case "tiingo":
+            from trading_pipeline.providers.tiingo import QUOTA, Tiingo
+
+            if settings.tiingo_api_key is None:
+                raise SettingsError("The tiingo provider needs a key", "Set TIINGO_API_KEY; get one at tiingo.com")
+            return Routed(Tiingo(settings.tiingo_api_key, throttle=throttle(Tiingo.name, QUOTA)), yahoo())
+        case "files":
+            from trading_pipeline.providers.files import Files
+
+            if settings.market_data_files is None:
+                raise SettingsError("The files provider needs files", "Set MARKET_DATA_FILES to a file or a folder")
+            return Files(settings.market_data_files)
+
+
+class Routed:
+    """Several providers, each symbol being asked of the first that covers it, and of no other.
+
+    `routes` hands out the providers themselves; use it where the source of a row is stored. `daily_bars` asks them one
+    after the other; where they speak in different bases, the answer is as traded.
+    """
+
+    def __init__(self, chosen: BarProvider, *others: BarProvider) -> None:
+        self.chosen = chosen
+        self.name = chosen.name
+        self.quota = chosen.quota
+        self.lag = max(provider.lag for provider in (chosen, *others))
+        self._providers = (chosen, *others)
+
+    def provider_of(self, symbol: str) -> BarProvider:
+        """The first provider that covers `symbol`; the chosen one, which will say NotFound, where none does."""
+        return next((provider for provider in self._providers if provider.covers(symbol)), self.chosen)
+
+    def covers(self, symbol: str) -> bool:
+        """Whether any of them does."""
+        return any(provider.covers(symbol) for provider in self._providers)
+
+    def latest_session(self, market: Market, now: datetime) -> date | None:
+        """That of the chosen provider."""
+        return self.chosen.latest_session(market, now)
+
+    def daily_bars(
+        self, requests: Sequence[SymbolRequest], *, now: datetime, progress: Progress | None = None
+    ) -> DailyBarsBatch:
+        """Bars and actions of every request, from the provider its symbol belongs to. See `BarProvider.daily_bars`."""
+        batches, done = [], 0
+        for provider, symbols in routes(self, [request.symbol for request in requests]):
+            theirs = set(symbols)
+            share = [request for request in requests if request.symbol in theirs]
+            batches.append(provider.daily_bars(share, now=now, progress=_shifted(progress, done, len(requests))))
+            done += len(share)
+        return _joined(batches) if batches else DailyBarsBatch()
+
+
+def routes(provider: BarProvider, symbols: Sequence[str]) -> list[tuple[BarProvider, list[str]]]:
+    """Who is to be asked for which of `symbols`, each once; a provider that is not routed answers for all."""
+    shares: dict[str, tuple[BarProvider, list[str]]] = {}
+    for symbol in dict.fromkeys(symbols):
+        answering = provider.provider_of(symbol) if isinstance(provider, Routed) else provider
+        shares.setdefault(answering.name, (answering, []))[1].append(symbol)
+    return list(shares.values())
+
+
+def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
+def _joined(batches: Sequence[DailyBarsBatch]) -> DailyBarsBatch:
+    if len({batch.basis for batch in batches}) > 1:
+        batches = [_as_traded(batch) for batch in batches]
+    return DailyBarsBatch(
+        bars=pl.concat(batch.bars for batch in batches).sort("symbol", "session"),
+        actions=pl.concat(batch.actions for batch in batches).sort("symbol", "session", "kind"),
+        failures=[failure for batch in batches for failure in batch.failures],
+        http_calls=sum(batch.http_calls for batch in batches),
+        basis=batches[0].basis,
+        duplicates=pl.concat(batch.duplicates for batch in batches).sort("symbol", "session", maintain_order=True),
+    )
+
+
+def _as_traded(batch: DailyBarsBatch) -> DailyBarsBatch:
+    traded = undo_splits(batch.bars, batch.actions, batch.basis)
+    return DailyBarsBatch(
+        bars=traded.bars.select(BARS_SCHEMA.names()),
+        actions=pl.concat(part.select(ACTIONS_SCHEMA.names()) for part in (traded.actions, traded.refused)),
+        failures=batch.failures,
+        http_calls=batch.http_calls,
+        basis="as_traded",
+        duplicates=undo_splits(batch.duplicates, batch.actions, batch.basis).bars.select(BARS_SCHEMA.names()),
+    )
