@@ -205,15 +205,15 @@ def receive(
     report.asked, report.calls_avoided = asked.height, plan.height - asked.height
     receipt = _Receipt(provider, market, report, progress)
     receipt.fetch(asked)
-    again = asked.filter(pl.col("begin") > pl.min_horizontal("first", pl.lit(first)))
+    again = asked.with_columns(pl.min_horizontal("first", pl.lit(first)).alias("origin"))
+    again = again.filter(pl.col("begin") > pl.col("origin")).with_columns(pl.col("origin").alias("begin"))
     if not again.is_empty():
-        suspects = _changed_histories(receipt, lake, again)
-        again = again.filter(pl.col("instrument_id").is_in(suspects)).with_columns(
-            pl.min_horizontal("first", pl.lit(first)).alias("begin")
-        )
-    if not again.is_empty():
+        suspects, split = _changed_histories(receipt, lake, again)
+        again = again.filter(pl.col("instrument_id").is_in([*suspects, *split]))
         report.refetched = again["instrument_id"].unique().sort().to_list()
         receipt.fetch(again)
+        # A suspicion that could not be looked into must not end as revisions: those are asked again by the next run.
+        receipt.forget(again.filter(pl.col("instrument_id").is_in(suspects))["symbol"])
     with lake.lock(market.name, _BARS), lake.lock(market.name, _ACTIONS):
         _store(receipt, lake, plan, rebase)
     report.seconds = time.monotonic() - started
@@ -256,7 +256,7 @@ def revised_sessions(lake: Lake, market: str, since: datetime) -> tuple[list[dat
     lag = market_named(market).data_lag
     touched: set[date] = set()
     newest: datetime | None = None
-    after = pl.col("known_at") > pl.lit(since.astimezone(UTC) if since.year > 1 else since, MOMENT)
+    after = pl.col("known_at") > pl.lit(since.astimezone(UTC), MOMENT)
     for table, key in ((_BARS, _BAR_KEY), (_ACTIONS, _ACTION_KEY)):
         rows = lake.scan(market, table).select(*key, "available_at", "known_at")
         fresh = rows.filter(after).collect()
@@ -316,7 +316,7 @@ class _Receipt:
 
         traded, actions, refused = undo_splits(batch.bars, batch.actions, batch.basis)
         ids = asked.select("symbol", "instrument_id")
-        bars = self._bars(traded.join(ids, on="symbol", maintain_order="left"))
+        bars = self._bars(traded, ids)
         answered = ids.join(bars.select("symbol").unique(), on="symbol", how="semi")
         # A symbol that fails the second time leaves its first answer standing.
         told = pl.concat([answered, ids.join(actions.select("symbol").unique(), on="symbol", how="semi")]).unique()
@@ -336,18 +336,32 @@ class _Receipt:
         report.answered = self.windows.height
         report.duplicates = _stacked(report.duplicates, batch.duplicates).unique(maintain_order=True)
 
-    def _bars(self, traded: pl.DataFrame) -> pl.DataFrame:
-        """Rows of `received_bars` without clocks, one a session; the others are counted."""
-        open_days = pl.Series(self.exchange.sessions).cast(pl.Date)
-        on_calendar = traded.filter(pl.col("session").is_in(open_days))
-        self.report.off_calendar += traded.height - on_calendar.height
-        once = pl.struct("instrument_id", "session").is_first_distinct()
-        self.report.duplicates = _stacked(self.report.duplicates, on_calendar.filter(~once))
-        due = _moments(self.exchange, on_calendar["session"], self.market.data_lag)
+    def forget(self, suspects: pl.Series) -> None:
+        """Drop the answers of those symbols that did not answer when their full history was asked."""
+        failed = {symbol for symbol, _, _ in self.report.failures}
+        dropped = pl.col("symbol").is_in([symbol for symbol in suspects if symbol in failed])
+        self.bars, self.actions, self.windows = (
+            frame.filter(~dropped) for frame in (self.bars, self.actions, self.windows)
+        )
+        self.report.answered = self.windows.height
+
+    def _bars(self, traded: pl.DataFrame, ids: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `received_bars` without clocks, one an instrument and session; the others are counted."""
+        traded = traded.join(ids, on="symbol", maintain_order="left")
+        days = traded["session"].unique()
+        closed = days.filter(~days.is_in(pl.Series(self.exchange.sessions).cast(pl.Date).implode()))
+        if len(closed):
+            strange = pl.col("session").is_in(closed.implode())
+            self.report.off_calendar += traded.select(strange.sum()).item()
+            traded = traded.filter(~strange)
+        if ids.select(pl.col("instrument_id").is_duplicated().any()).item():
+            once = pl.struct("instrument_id", "session").is_first_distinct()
+            self.report.duplicates = _stacked(self.report.duplicates, traded.filter(~once))
+            traded = traded.filter(once)
+        due = _moments(self.exchange, traded["session"], self.market.data_lag)
         self.due = pl.concat([self.due, due]).unique()
         return (
-            on_calendar.filter(once)
-            .join(due, on="session", maintain_order="left")
+            traded.join(due, on="session", maintain_order="left")
             .with_columns(
                 pl.col("currency").fill_null(self.market.currency),
                 (pl.lit(self.now, MOMENT) < pl.col("due")).alias("provisional"),
@@ -468,21 +482,22 @@ def _latest(receipt: _Receipt, lake: Lake, table: str, ids: pl.Series, since: da
     return rows.collect().sort("known_at").unique(key, keep="last", maintain_order=True)
 
 
-def _changed_histories(receipt: _Receipt, lake: Lake, asked: pl.DataFrame) -> list[str]:
-    """Of the instruments asked for their latest sessions only, those whose older history may read differently now."""
+def _changed_histories(receipt: _Receipt, lake: Lake, asked: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Of the instruments asked for their latest sessions only, those whose older history may read differently now.
+
+    First those whose overlap suspects a basis break, then those with a split that was not known.
+    """
     ids = asked["instrument_id"].unique()
     bars = receipt.bars.filter(pl.col("instrument_id").is_in(ids.implode()))
-    if bars.is_empty():
-        return []
     suspects = suspected_breaks(bars, _latest(receipt, lake, _BARS, ids, _earliest(bars)))
-    if not receipt.split_adjusted:
-        return suspects
     splits = receipt.actions.filter((pl.col("kind") == SPLIT) & pl.col("instrument_id").is_in(ids.implode()))
+    if splits.is_empty() or not receipt.split_adjusted:
+        return suspects, []
     known = _latest(receipt, lake, _ACTIONS, ids).filter(~pl.col("withdrawn"))
     unknown = splits.join(
         known.select(*_ACTION_KEY, pl.col("value").alias("known")), on=_ACTION_KEY, how="left"
     ).filter(pl.col("known").is_null() | ((pl.col("value") / pl.col("known") - 1).abs() > TOLERANCE))
-    return sorted({*suspects, *unknown["instrument_id"]})
+    return suspects, unknown["instrument_id"].unique().to_list()
 
 
 def _earliest(rows: pl.DataFrame) -> date | None:

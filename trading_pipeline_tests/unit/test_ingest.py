@@ -1,5 +1,6 @@
 """Receiving from a vendor with Yahoo's habits: prices divided by the splits it knows, no action before its ex-date."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -35,7 +36,7 @@ class Vendor:
         self.closes = {symbol: {day: 100.0 + place % 7 for place, day in enumerate(SESSIONS)} for symbol in symbols}
         self.volumes = dict.fromkeys(symbols, 1_000_000.0)
         self.splits, self.silent, self.dividends = [], [], []
-        self.failures = {}
+        self.failures, self.fails_second = {}, {}
         self.again = []
         self.asked = []
 
@@ -62,8 +63,9 @@ class Vendor:
         today = NYSE.local_date(now)
         bars, actions, failures = [], [], []
         for request in requests:
-            if request.symbol in self.failures:
-                failures.append(Failure(request.symbol, self.failures[request.symbol]))
+            failing = {**self.failures, **(self.fails_second if request.first == FIRST else {})}
+            if request.symbol in failing:
+                failures.append(Failure(request.symbol, failing[request.symbol]))
                 continue
             applied = [
                 split for split in (*self.splits, *self.silent) if split[0] == request.symbol and split[1] <= today
@@ -275,6 +277,18 @@ def test_a_split_nobody_announced_is_one_basis_break_until_it_is_announced(fetch
     ), "told inside the sessions received: not available before"
 
 
+def test_a_suspicion_that_could_not_be_looked_into_stores_nothing_and_is_asked_again(fetch, vendor, lake):
+    fetch(SESSIONS[30])
+    before = stored(lake)
+    vendor.split("AAA", SESSIONS[31], 4.0, announced=False)
+    vendor.fails_second = {"AAA": RateLimited("AAA: too many requests")}
+    report = fetch(SESSIONS[31])
+    assert (report.answered, report.failed, report.coverage) == (1, {"rate_limited": 1}, 0.5)
+    assert stored(lake).equals(before)
+    vendor.fails_second = {}
+    assert fetch(SESSIONS[31]).basis_breaks.height == 1
+
+
 def test_a_break_that_was_looked_into_is_stored_when_asked_to(fetch, vendor, lake):
     fetch(SESSIONS[30])
     vendor.split("AAA", SESSIONS[0], 4.0, announced=False)
@@ -365,6 +379,17 @@ def test_bars_lost_after_their_actions_were_stored_come_with_the_next_run(fetch,
     report = fetch(SESSIONS[20])
     assert (report.new, report.actions_new) == (42, 0)
     assert stored(lake, "received_actions").height == 1
+
+
+def test_two_fetches_at_once_end_as_one(vendor, lake):
+    with ThreadPoolExecutor(2) as pool:
+        runs = [
+            pool.submit(receive, Vendor(), US, {"AAA": "us:AAA"}, lake, now=evening(SESSIONS[20]), first=FIRST)
+            for _ in range(2)
+        ]
+        reports = [run.result() for run in runs]
+    assert sorted(report.new for report in reports) == [0, 21]
+    assert stored(lake).height == 21
 
 
 def test_the_sessions_to_run_again_are_read_from_what_was_stored(fetch, vendor, lake):

@@ -81,6 +81,8 @@ def changes(received: pl.DataFrame, latest: pl.DataFrame, rebase: Collection[str
     rebase: instruments whose basis breaks are taken as revisions.
     """
     columns = received.columns
+    if latest.is_empty():
+        return Changes(received, received.clear(), received.clear(), pl.DataFrame(schema=BREAKS_SCHEMA), 0)
     stored = latest.select(*_KEY, *VALUES, "received_close", "split_factor", "provisional")
     rows = (
         received.join(stored, on=_KEY, how="left", suffix=_STORED)
