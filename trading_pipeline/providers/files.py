@@ -157,17 +157,14 @@ class Files:
         )
 
     def latest_session(self, market: Market, now: datetime) -> date | None:
-        """The last session with a row of the market by `now`; `InputRefused` where the files hold no such ticker."""
+        """The last session with a row of the market by `now`; None where the files hold no ticker of it."""
         exchange = calendar(market.exchange)
         told = self._content().bars.filter(
             pl.col("key").is_in(self._keys_of(market)) & (pl.col("session") <= exchange.local_date(now))
         )["session"]
         last = told.max()
         if not isinstance(last, date):
-            raise InputRefused(
-                f"{self.path} holds no bar of the market {market.name}",
-                f"Add bars of it, or leave {market.name} out of MARKETS",
-            )
+            return None
         return exchange.on_or_before(last)
 
     def universe_keys(self, market: Market) -> tuple[str, ...]:

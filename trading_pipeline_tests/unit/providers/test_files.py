@@ -230,10 +230,10 @@ def test_a_last_row_on_a_weekend_ends_with_the_session_before(tmp_path):
     assert Files(tmp_path).latest_session(US, NOW) == date(2024, 3, 1)
 
 
-def test_a_market_without_bars_is_said(tmp_path):
+def test_a_market_without_bars_has_no_latest_session_and_no_members(tmp_path):
     table().write_parquet(tmp_path / "bars.parquet")
-    with pytest.raises(InputRefused, match="no bar of the market asx"):
-        Files(tmp_path).latest_session(ASX, NOW)
+    files = Files(tmp_path)
+    assert files.latest_session(ASX, NOW) is None and files.members(ASX, "FILES", TWO_DAYS).is_empty()
 
 
 @pytest.mark.parametrize(
