@@ -24,7 +24,7 @@ MACRO_CHANCE: Final = 0.3  # a quarter
 SECTOR_CHANCE: Final = 0.09  # a sector and quarter
 TYPICAL_VOLATILITY: Final = 0.0095
 SECTOR_VOLATILITY: Final = 0.0055
-VOLATILITY_PREMIUM: Final = 1.12
+VOLATILITY_PREMIUM: Final = 1.35  # over the market factor's own: an index of few large companies moves more than it
 
 
 @dataclass
