@@ -172,6 +172,20 @@ RECEIVED_ACTIONS = Table(
     ),
 )
 
+RECEIVED_WATCHLIST = Table(
+    "received_watchlist",
+    Kind.RECEIVED,
+    "Every ticker put on or taken off the watchlist, when the file was read.",
+    ("instrument_id", "session"),
+    (
+        Column("session", pl.Date(), "First session on which the change is in force: not yet closed at known_at"),
+        _INSTRUMENT,
+        Column("ticker", pl.String(), "Ticker as written in the file, in our own spelling"),
+        Column("listed", pl.Boolean(), "On the list from then on (true) or off it (false)"),
+        _KNOWN,
+    ),
+)
+
 DAILY_BARS = Table(
     "daily_bars",
     Kind.SESSION,
@@ -380,6 +394,7 @@ ALL_TABLES: dict[str, Table] = {
     for table in (
         RECEIVED_BARS,
         RECEIVED_ACTIONS,
+        RECEIVED_WATCHLIST,
         DAILY_BARS,
         CORPORATE_ACTIONS,
         BAR_ISSUES,
