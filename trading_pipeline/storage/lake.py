@@ -218,7 +218,7 @@ class Lake:
     # --- upkeep -------------------------------------------------------------------------------------------------------
 
     def compact(self, market: str, table: Table | str) -> int:
-        """Joins the small files that daily commits leave; how many files were joined. Rows and history stay the same."""
+        """Joins the small files that daily commits leave; how many were joined. Rows and history stay the same."""
         delta = self._open(market, table)
         if delta is None:
             return 0

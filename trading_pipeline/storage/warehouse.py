@@ -10,6 +10,7 @@ are data: nothing of them becomes SQL text except as a quoted literal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
@@ -51,6 +52,7 @@ _LARGEST_PRICE = 10**8
 _PRICES = ("open", "high", "low", "close", "adjusted_close")
 # In COPY's binary format a jsonb value is this version byte and then its text.
 _JSONB_VERSION = "\x01"
+_CASTS: dict[pl.DataType, LiteralString] = {_PRICE: "{0}::float8 AS {0}"}
 # What a query's result becomes in polars, by PostgreSQL's type number; anything else is left to polars.
 _POLARS_TYPES = {
     16: pl.Boolean(),
@@ -108,12 +110,10 @@ class Warehouse:
         refuse_other_sessions(declared, rows, sessions)
         if not sessions:
             return WriteReport()
+        typed = _typed(declared, market, rows)
         with self._transaction(market, declared) as cursor:
-            where = _range(declared, market, sessions)
-            if not _exists(cursor, declared, where):
-                _copy(cursor, declared.name, _typed(declared, market, rows))
-                return WriteReport(inserted=rows.height, sessions=sessions_in(declared, rows))
-            return _merge(cursor, declared, where, _typed(declared, market, rows))
+            present = _read(cursor, declared, market, sessions, typed.schema)
+            return _apply(cursor, declared, present, typed)
 
     def publish(
         self, market: str, table: Table | str, sessions: Sequence[date], frame: pl.DataFrame, computed_at: datetime
@@ -128,16 +128,7 @@ class Warehouse:
         if not sessions:
             return PublishReport()
         with self._transaction(market, declared) as cursor:
-            cursor.execute(
-                _sql(
-                    "SELECT {columns} FROM {table} WHERE {where}",
-                    columns=_listed([*declared.names, *VERSION_COLUMNS]),
-                    table=sql.Identifier(declared.name),
-                    where=_range(declared, market, sessions),
-                )
-            )
-            schema = {**declared.schema, **VERSION_COLUMNS}
-            versions = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table())).cast(schema)  # type: ignore[arg-type]
+            versions = _read(cursor, declared, market, sessions, pl.Schema({**declared.schema, **VERSION_COLUMNS}))
             fresh, report = next_versions(declared, versions, rows, moment)
             if report.changed:
                 _copy(cursor, declared.name, fresh.with_columns(market=pl.lit(market)))
@@ -239,17 +230,28 @@ def _listed(columns: Sequence[str], prefix: LiteralString = "") -> sql.Composabl
     return sql.SQL(", ").join(sql.SQL(prefix) + sql.Identifier(column) for column in columns)
 
 
-def _range(declared: Table, market: str, sessions: Sequence[date]) -> sql.Composable:
-    days = sql.SQL(", ").join(sql.Literal(day.isoformat()) for day in sorted(set(sessions)))
-    return sql.SQL("market = {market} AND {session} = ANY (ARRAY[{days}]::date[])").format(
-        market=sql.Literal(market), session=sql.Identifier(declared.session_column), days=days
+def _read(cursor: Cursor, declared: Table, market: str, sessions: Sequence[date], schema: pl.Schema) -> pl.DataFrame:
+    """The table's rows of those sessions, with the columns and types of `schema`."""
+    # ADBC hands numerics out as text: as floats they come faster, and four decimals survive the way there and back.
+    columns = sql.SQL(", ").join(
+        sql.SQL(_CASTS.get(dtype, "{0}") if name != "metadata" else "{0}::text AS {0}").format(sql.Identifier(name))
+        for name, dtype in schema.items()
     )
-
-
-def _exists(cursor: Cursor, declared: Table, where: sql.Composable) -> bool:
-    statement = "SELECT EXISTS (SELECT 1 FROM {table} WHERE {where})"
-    cursor.execute(_sql(statement, table=sql.Identifier(declared.name), where=where))
-    return bool(cursor.fetchall()[0][0])
+    statement = "SELECT {columns} FROM {table} WHERE market = {market} AND {session} = ANY (ARRAY[{days}]::date[])"
+    cursor.execute(
+        _sql(
+            statement,
+            columns=columns,
+            table=sql.Identifier(declared.name),
+            market=sql.Literal(market),
+            session=sql.Identifier(declared.session_column),
+            days=sql.SQL(", ").join(sql.Literal(day.isoformat()) for day in sorted(set(sessions))),
+        )
+    )
+    rows = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table()))
+    prices = [pl.col(name).round(4) for name, dtype in schema.items() if dtype == _PRICE]
+    rows = rows.with_columns(prices).cast(dict(schema))  # type: ignore[arg-type]
+    return rows.with_columns(_canonical(rows["metadata"])) if "metadata" in schema else rows
 
 
 def _conformed(declared: Table, frame: pl.DataFrame) -> pl.DataFrame:
@@ -292,8 +294,21 @@ def _typed(declared: Table, market: str, rows: pl.DataFrame) -> pl.DataFrame:
         *(pl.col(name).round(4).cast(_PRICE) for name in prices), pl.col("volume").round().cast(pl.Int64)
     )
     if "metadata" in rows.columns:
-        rows = rows.with_columns(metadata=_JSONB_VERSION + pl.col("metadata").fill_null("{}"))
+        rows = rows.with_columns(_canonical(rows["metadata"].fill_null("{}")))
     return rows
+
+
+def _canonical(texts: pl.Series) -> pl.Series:
+    """JSON objects spelt one way, so that equal ones compare equal, in COPY's form; few texts are distinct."""
+    distinct = texts.unique()
+    try:
+        parsed = [json.loads(text) for text in distinct]
+    except ValueError as error:
+        raise SchemaMismatch(f"metadata of market_data is not JSON ({error})", "Give a JSON object or null") from None
+    if not all(isinstance(value, dict) for value in parsed):
+        raise SchemaMismatch("metadata of market_data is not a JSON object", "Give a JSON object or null")
+    spelt = [_JSONB_VERSION + json.dumps(value, sort_keys=True, ensure_ascii=False) for value in parsed]
+    return texts.replace_strict(distinct, pl.Series(spelt, dtype=pl.String), return_dtype=pl.String)
 
 
 def _copy(cursor: Cursor, table: str, rows: pl.DataFrame, *, temporary: bool = False) -> None:
@@ -312,50 +327,45 @@ def _stage(cursor: Cursor, like: str, rows: pl.DataFrame) -> None:
     cursor.execute("ANALYZE staging")
 
 
-# A market's rows are matched by key; what they hold is compared as a whole.
-_DELETE: LiteralString = """
-WITH done AS (
-    DELETE FROM {table} AS old WHERE {where} AND NOT EXISTS (SELECT 1 FROM staging AS new WHERE {same})
-    RETURNING old.{session} AS session
-) SELECT session, count(*) FROM done GROUP BY session
-"""
-_UPDATE: LiteralString = """
-WITH done AS (
-    UPDATE {table} AS old SET ({values}) = ROW ({new}) FROM staging AS new
-    WHERE {same} AND ({old}) IS DISTINCT FROM ({new})
-    RETURNING old.{session} AS session
-) SELECT session, count(*) FROM done GROUP BY session
-"""
-_INSERT: LiteralString = """
-WITH done AS (
-    INSERT INTO {table} AS old ({columns})
-    SELECT {columns} FROM staging AS new WHERE NOT EXISTS (SELECT 1 FROM {table} AS old WHERE {same})
-    RETURNING old.{session} AS session
-) SELECT session, count(*) FROM done GROUP BY session
-"""
+_DELETE: LiteralString = "DELETE FROM {table} AS old USING staging AS new WHERE {same}"
+# Compared once more by the server, whose word on equality decides (1.0 and 1 in JSON, say).
+_UPDATE: LiteralString = (
+    "UPDATE {table} AS old SET ({values}) = ROW ({new}) FROM staging AS new"
+    " WHERE {same} AND ({old}) IS DISTINCT FROM ({new})"
+)
 
 
-def _merge(cursor: Cursor, declared: Table, where: sql.Composable, rows: pl.DataFrame) -> WriteReport:
-    """Deletes what vanished, updates what differs, inserts what is new."""
-    _stage(cursor, declared.name, rows)
-    key = ["market", *declared.key_columns, *(["computed_at"] if declared.kind is Kind.DECISION else [])]
+def _apply(cursor: Cursor, declared: Table, present: pl.DataFrame, rows: pl.DataFrame) -> WriteReport:
+    """Deletes what vanished, updates what differs, inserts what is new; only such rows travel to the server."""
+    clock = ["computed_at"] if declared.kind is Kind.DECISION else []
+    key = ["market", *declared.key_columns, *clock]
     values = [column for column in rows.columns if column not in key]
+    gone = present.join(rows, on=key, how="anti")
+    differing = rows if present.is_empty() else rows.join(present, on=rows.columns, how="anti", nulls_equal=True)
+    changed = differing.join(present, on=key, how="semi")
+    new = differing.join(present, on=key, how="anti") if present.height else differing
     parts = {
         "table": sql.Identifier(declared.name),
-        "session": sql.Identifier(declared.session_column),
-        "where": where,
         "same": sql.SQL(" AND ").join(sql.SQL("old.{0} = new.{0}").format(sql.Identifier(column)) for column in key),
-        "columns": _listed(rows.columns),
         "values": _listed(values),
         "old": _listed(values, "old."),
         "new": _listed(values, "new."),
     }
-    sessions: set[date] = set()
-    counts = []
-    for statement in (_DELETE, _UPDATE, _INSERT):
-        cursor.execute(_sql(statement, **parts))
-        found = cursor.fetchall()
-        sessions.update(row[0] for row in found)
-        counts.append(sum(int(row[1]) for row in found))
-    deleted, updated, inserted = counts
-    return WriteReport(inserted, updated, deleted, rows.height - inserted - updated, sorted(sessions))
+    updated = 0
+    if gone.height:
+        _stage(cursor, declared.name, gone.select(key))
+        cursor.execute(_sql(_DELETE, **parts))
+        cursor.execute("DROP TABLE staging")
+    if changed.height and values:
+        _stage(cursor, declared.name, changed)
+        cursor.execute(_sql(_UPDATE, **parts))
+        updated = int(cursor.rowcount)
+    _copy(cursor, declared.name, new)
+    touched = pl.concat([frame.select(declared.session_column) for frame in (gone, changed if updated else new, new)])
+    return WriteReport(
+        inserted=new.height,
+        updated=updated,
+        deleted=gone.height,
+        unchanged=rows.height - new.height - updated,
+        sessions=sessions_in(declared, touched),
+    )

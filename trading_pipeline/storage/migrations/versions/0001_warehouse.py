@@ -31,7 +31,6 @@ CREATE TABLE market_data (
     CONSTRAINT market_data_quality_known CHECK (data_quality IN ('good', 'suspect', 'bad'))
 );
 CREATE INDEX market_data_ticker_date_desc ON market_data (ticker, date DESC);
-CREATE INDEX market_data_market_date ON market_data (market, date);
 
 CREATE FUNCTION touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
