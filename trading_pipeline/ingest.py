@@ -52,6 +52,7 @@ _BARS, _ACTIONS = RECEIVED_BARS.name, RECEIVED_ACTIONS.name
 _BAR_KEY, _ACTION_KEY = list(RECEIVED_BARS.key), list(RECEIVED_ACTIONS.key)
 # Yahoo gives amounts to six decimals, after dividing them by later splits.
 _AMOUNT_ROUNDING = 0.5e-6
+_MOST_TAKEN_BACK = 2
 
 
 @dataclass
@@ -61,6 +62,7 @@ class IngestReport:
     wanted: symbols handed in; asked: those the provider was asked for; answered: those it gave bars of; calls_avoided:
     those not asked because nothing of theirs was missing. failures: (symbol, class of failure, message).
     refetched: instruments whose full history was asked again. late: new bars inside the sessions already received.
+    withdrawals_doubted: stored actions missing from an answer that tells none of their kind; they stay.
     off_calendar: rows received for days that are no sessions, not stored; actions are moved to the next session
     instead (moved_actions). duplicates, refused_actions: rows received and not stored, the latter with the reason.
     basis_breaks: columns as in `research.bars.versions.Changes`. touched: [instrument_id, session, change] of stored
@@ -87,6 +89,7 @@ class IngestReport:
     actions_new: int = 0
     actions_revised: int = 0
     actions_withdrawn: int = 0
+    withdrawals_doubted: int = 0
     moved_actions: int = 0
     off_calendar: int = 0
     duplicates: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -143,6 +146,7 @@ class IngestReport:
             "actions_new": self.actions_new,
             "actions_revised": self.actions_revised,
             "actions_withdrawn": self.actions_withdrawn,
+            "withdrawals_doubted": self.withdrawals_doubted,
             "actions_moved_to_a_session": self.moved_actions,
             "actions_refused": [
                 f"{row['symbol']} {row['session']} {row['kind']} {row['value']}: {row['reason']}"
@@ -588,7 +592,11 @@ def _action_versions(receipt: _Receipt, lake: Lake, spans: pl.DataFrame, breaks:
 
 
 def _no_longer_told(receipt: _Receipt, stored: pl.DataFrame) -> pl.DataFrame:
-    """Stored actions inside the windows answered that the answer does not hold, not even as refused."""
+    """Stored actions inside the windows answered that the answer does not hold, not even as refused.
+
+    An answer without a single action of a kind, where several are stored, comes from a source that does not tell that
+    kind (a file of bars alone): it takes nothing back.
+    """
     windows = receipt.windows
     unanswered = {symbol for symbol, _, _ in receipt.report.failures} - set(windows["symbol"])
     partly = receipt.asked.filter(pl.col("symbol").is_in(list(unanswered)))["instrument_id"]
@@ -605,10 +613,17 @@ def _no_longer_told(receipt: _Receipt, stored: pl.DataFrame) -> pl.DataFrame:
         .join(receipt.actions, on=_ACTION_KEY, how="anti")
     )
     refused = receipt.report.refused_actions
-    if refused.is_empty():
-        return gone
-    named = refused.join(windows, on="symbol").select("instrument_id", "session", "kind")
-    return gone.join(named, on=["instrument_id", "session", "kind"], how="anti")
+    if not refused.is_empty():
+        named = refused.join(windows, on="symbol").select("instrument_id", "session", "kind")
+        gone = gone.join(named, on=["instrument_id", "session", "kind"], how="anti")
+    told = receipt.actions.select("instrument_id", "kind", told=pl.lit(True)).unique()
+    kinds = receipt.actions.select("kind", kind_told=pl.lit(True)).unique()
+    judged = gone.join(told, on=["instrument_id", "kind"], how="left").join(kinds, on="kind", how="left")
+    silent = pl.col("told").is_null() & (pl.len().over("instrument_id", "kind") > _MOST_TAKEN_BACK)
+    of_kind = pl.col("kind_told").is_null() & (pl.len().over("kind") > _MOST_TAKEN_BACK)
+    judged = judged.filter(~(silent | of_kind))
+    receipt.report.withdrawals_doubted = gone.height - judged.height
+    return judged.select(gone.columns)
 
 
 def _known(receipt: _Receipt, rows: pl.DataFrame, latest: pl.DataFrame, key: list[str]) -> pl.DataFrame:

@@ -1,10 +1,13 @@
 """Two downloads of the same market, two and four years after its last bar, tell the same as-traded history."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 import polars as pl
 import pytest
 
+from trading_pipeline.ingest import receive
+from trading_pipeline.markets import US
+from trading_pipeline.providers.files import Files
 from trading_pipeline.research.bars.adjustment import adjust, unusable
 from trading_pipeline.research.bars.as_traded import undo_splits
 from trading_pipeline.research.bars.versions import changes, suspected_breaks
@@ -12,7 +15,7 @@ from trading_pipeline.research.bars.versions import changes, suspected_breaks
 pytestmark = pytest.mark.real_data
 
 LATER_SPLIT = {"NVDA": 10.0, "GE": 1.253, "CMG": 50.0, "DD": 2.39, "SMCI": 10.0, "AMCR": 0.2}
-SECOND_DOWNLOAD = date(2024, 3, 8)
+DOWNLOADED = {2024: date(2024, 3, 8), 2026: date(2026, 3, 14)}
 
 
 def read(path):
@@ -66,7 +69,7 @@ def as_traded(bars, splits):
 
 
 def test_with_the_later_splits_both_vintages_are_one_history(file_of_2026, file_of_2024, splits, later_splits):
-    known_in_2024 = later_splits.filter(pl.col("session") <= SECOND_DOWNLOAD)
+    known_in_2024 = later_splits.filter(pl.col("session") <= DOWNLOADED[2024])
     stored = as_traded(file_of_2026, pl.concat([splits, later_splits]))
     received = as_traded(file_of_2024, pl.concat([splits, known_in_2024]))
     assert received["instrument_id"].n_unique() == 50
@@ -105,3 +108,52 @@ def test_adjusted_close_from_actions_is_yahoos(file_of_2026, splits, later_split
     assert ours["instrument_id"].n_unique() == 199
     # Yahoo applied AMCR's dividend of 2017-09-01 a session late, on a frozen price.
     assert apart.select("instrument_id", "session").rows() == [("AMCR", date(2017, 9, 1))]
+
+
+@pytest.fixture
+def receive_vintage(real_data, file_of_2024, lake, splits, later_splits, tmp_path):
+    """Receive one of the files into the lake, with the splits known by its download or only those before 2023."""
+
+    def run(year, *, later):
+        known = later_splits.filter((pl.col("session") <= DOWNLOADED[year]) & later)
+        if year == 2024:
+            known = pl.concat([splits, known])
+        listed = tmp_path / f"splits_{year}_{later}.csv"
+        known.select(ticker="symbol", ex_date="session", ratio="value").write_csv(listed)
+        (bars,) = (real_data / "daily").glob("us_vintage*" if year == 2024 else "sp500_200*")
+        return receive(
+            Files(bars, splits=listed),
+            US,
+            {symbol: f"us:{symbol}" for symbol in file_of_2024["symbol"].unique()},
+            lake,
+            now=datetime.combine(DOWNLOADED[year], time(22), UTC),
+            first=date(2016, 3, 14),
+            everything=True,
+        )
+
+    return run
+
+
+def test_received_one_after_the_other_the_second_vintage_adds_nothing(receive_vintage):
+    first, second = receive_vintage(2024, later=True), receive_vintage(2026, later=True)
+    assert first.new == 83_001
+    assert (second.new, second.revised, second.unchanged, second.basis_breaks.height) == (0, 0, 83_001, 0)
+    assert second.actions_withdrawn == 0
+
+
+def test_received_without_the_later_splits_the_six_are_reported_and_what_is_stored_stays(receive_vintage, lake):
+    receive_vintage(2024, later=False)
+    before = lake.read("us", "received_bars").sort("instrument_id", "session")
+    report = receive_vintage(2026, later=False)
+    assert sorted(report.basis_breaks["instrument_id"]) == [f"us:{ticker}" for ticker in sorted(LATER_SPLIT)]
+    assert (report.new, report.revised) == (0, 0)
+    assert lake.read("us", "received_bars").sort("instrument_id", "session").equals(before)
+
+
+def test_a_file_of_bars_alone_takes_back_no_dividend(receive_vintage, lake):
+    receive_vintage(2026, later=True)
+    stored = lake.read("us", "received_actions").height
+    report = receive_vintage(2024, later=True)
+    assert report.actions_withdrawn == 0
+    assert report.withdrawals_doubted > 1_000
+    assert lake.read("us", "received_actions").height == stored

@@ -326,6 +326,16 @@ def test_an_action_outside_the_window_is_not_withdrawn_nor_one_of_a_symbol_that_
     assert fetch(SESSIONS[21]).actions_withdrawn == 0
 
 
+def test_a_source_that_tells_no_actions_takes_none_back(fetch, vendor, lake):
+    vendor.dividends += [("AAA", SESSIONS[place], 0.4) for place in (3, 8, 13)]
+    vendor.split("BBB", SESSIONS[5], 2.0)
+    fetch(SESSIONS[20])
+    vendor.dividends.clear()
+    report = fetch(SESSIONS[21], everything=True)
+    assert (report.actions_withdrawn, report.withdrawals_doubted) == (0, 3)
+    assert not stored(lake, "received_actions")["withdrawn"].any()
+
+
 def test_refused_actions_and_duplicates_are_reported_and_not_stored(fetch, vendor, lake):
     vendor.splits.append(("AAA", SESSIONS[10], 0.0))
     vendor.again.append(("AAA", SESSIONS[5], 1.0, 1.0, 1.0, 1.0, None, 1.0, "USD"))
