@@ -2,7 +2,7 @@
 
 A counter-based generator is keyed by that place, so a longer horizon or another question never shifts an earlier draw.
 Rows are slots of companies and columns are weekdays of the quarter, holidays included: a market with more companies
-begins with the same ones, and a correction of the calendar moves no draw of another day.
+begins with the same ones, and a holiday that is declared late leaves the noise of the other days as it was.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ What it says of a finished session follows from the seed alone. Only three thing
 nothing later than `now` is told, the session under way is a forming bar (and lacks the late prints until `lag` after
 the close), and prices, volumes and amounts are divided by the splits whose ex-date has opened.
 
-Asking 120 symbols for all 4,250 sessions to the end of 2026 takes 0.35 s once the market is simulated.
+Asking for all 513,000 bars of the 185 companies that 120 slots hold until the end of 2026 takes 0.2 s once the market
+is simulated; with that and the imports, 1 s.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from trading_pipeline.markets import ASX, US
+from trading_pipeline.markets import ASX, US, Market
 from trading_pipeline.providers.base import SymbolRequest
 from trading_pipeline.providers.simulated import SimulatedProvider, Truth
 from trading_pipeline.providers.simulated.companies import company_name
@@ -33,7 +33,7 @@ def truth(provider: SimulatedProvider) -> Truth:
 
 @pytest.fixture(scope="module")
 def returns(provider: SimulatedProvider, truth: Truth) -> pl.DataFrame:
-    """instrument_id, session, log (adj_close), ret (its change), volume; without the bars that a planted fault touches."""
+    """instrument_id, session, log (adj_close), ret (its change), volume; no bars that a planted fault touches."""
     requests = [SymbolRequest(symbol, FIRST, LAST) for symbol in provider.symbols(US, FIRST, LAST)]
     bars = provider.daily_bars(requests, now=NOW).bars
     names = truth.companies().select("instrument_id", symbol="ticker")
@@ -72,6 +72,19 @@ class TestDeterminism:
         for name in PANELS:
             np.testing.assert_array_equal(getattr(slowly, name), getattr(at_once, name))
             np.testing.assert_array_equal(young[name], getattr(at_once, name)[:, : young[name].shape[1]])
+
+    @pytest.mark.parametrize(
+        ("market", "benchmark", "company"),
+        [(US, [99.9, 104.84, 92.46], [23.15, 44.23]), (ASX, [100.78, 139.74, 319.04], [32.67, 12.87])],
+    )
+    def test_the_default_seed_says_what_it_has_always_said(
+        self, market: Market, benchmark: list[float], company: list[float]
+    ) -> None:
+        """A change here revises every stored history: numpy may change its streams between versions, a constant may."""
+        simulated = SimulatedMarket(market, SEED, COMPANIES).reach(2767)
+
+        assert simulated.close[simulated.benchmark_row, [0, 250, 2767]].tolist() == benchmark
+        assert simulated.close[5, [0, 2000]].tolist() == company
 
     def test_a_larger_market_begins_with_the_same_companies(self) -> None:
         small, large = (SimulatedMarket(US, SEED, companies).reach(1000) for companies in (30, 70))
