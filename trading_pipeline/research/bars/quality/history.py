@@ -57,6 +57,7 @@ _ANCHOR_ROWS = 5  # the latest basis is the one that held in most of the last fi
 _AGREEMENT = 0.20
 _STEP_FLOOR = 1e-4
 _MISSING_STEP = 2e-3
+_COARSE = 4 * 86_400e6  # microseconds between bars
 _TINY = 1e-3  # a payment below a tenth of a per cent of the price
 _REPEAT_DAYS = 4
 _RECORD_PRIOR = 3.0  # log odds: an adjustment left out is commoner than a payment invented
@@ -69,7 +70,7 @@ class HistoryAssessment(NamedTuple):
 
     issues: one row per event (a payment, a run of rows), columns of `ISSUE_SCHEMA`; `session` is the receipt's.
     rows: [instrument_id, session, rule, part] every received row that is wrong by an event: part `price`,
-    `adjusted_close`, `action` or `row` (contradicts itself).
+    `adjusted_close`, `action` or `row` (contradicts itself). Grouped by rule and part.
     """
 
     issues: pl.DataFrame
@@ -106,15 +107,18 @@ class _History:
     received: pl.DataFrame
     row: Ints  # rows of `received`
     group: Ints
+    ids: pl.Series  # instrument of each group
     first: Bools  # first row of its instrument
+    moments: Ints  # distinct sessions, ascending
+    order: Ints  # group and session in one ascending number
     actions: pl.DataFrame
     close: Floats
     typical: Floats
     fields: dict[str, Floats]
     log_ratio: Floats  # log of adjusted close / close
     volume: Floats
-    coarse: Bools  # rows of instruments with weekly or longer bars
     splits: pl.DataFrame
+    coarse: Bools = field(init=False)  # rows of instruments with weekly or longer bars
     offset: Floats = field(init=False)  # log distance of each row from the latest basis
 
     @property
@@ -123,7 +127,11 @@ class _History:
 
     @classmethod
     def of(cls, bars: pl.DataFrame, actions: pl.DataFrame, basis: Basis) -> _History:
-        received = bars.sort("instrument_id", "session", "volume", "close", descending=[False, False, True, True])
+        # Sorting by codes is three times faster than by strings.
+        codes = pl.col("instrument_id").cast(pl.Enum(bars["instrument_id"].unique().sort())).to_physical()
+        order = ["_code", "session", "volume", "close"]
+        received = bars.with_columns(codes.alias("_code")).sort(order, descending=[False, False, True, True])
+        received = received.drop("_code")
         numbers = {name: received[name].cast(pl.Float64).to_numpy() for name in (*PRICES, "volume")}
         faults = row_faults(numbers)
         repeated = _repeats(received)
@@ -143,28 +151,32 @@ class _History:
             fields = {name: values / later for name, values in fields.items()}
         stack = np.sort(np.stack(list(fields.values())), axis=0)
         close = fields["close"]
-        adjusted = close
+        adjusted = np.full(len(row), np.nan)
         if "adj_close" in sound.columns and basis == "split_adjusted":
             given = sound["adj_close"].cast(pl.Float64).to_numpy()
             with np.errstate(invalid="ignore"):
                 adjusted = np.where(given > 0, given, np.nan)
-        gap = pl.DataFrame({"group": group, "session": sound["session"].cast(pl.Datetime("us"))}).select(
-            pl.col("session").diff().over("group").median().over("group").fill_null(pl.duration(days=1))
-        )
-        return cls(
+        when = _moments(sound)
+        moments = pl.Series(when).unique().sort().to_numpy()
+        history = cls(
             received,
             row,
             group,
+            sound["instrument_id"].filter(pl.Series(first)),
             first,
+            moments,
+            group * (len(moments) + 1) + np.searchsorted(moments, when),
             actions,
             close,
             (stack[1] + stack[2]) / 2,
             fields,
             np.log(adjusted / close),
             np.nan_to_num(numbers["volume"][row]),
-            gap.to_series().to_numpy() > np.timedelta64(4, "D"),
             splits,
         )
+        spacing, _ = history.per_group(history.steps(when.astype(np.float64)), np.ones(len(row), dtype=bool))
+        history.coarse = np.nan_to_num(spacing) > _COARSE
+        return history
 
     def steps(self, values: Floats) -> Floats:
         """Change from the row before of the same instrument; NaN on the first."""
@@ -175,23 +187,29 @@ class _History:
 
     def per_group(self, values: Floats, keep: Bools) -> tuple[Floats, Floats]:
         """Median of `values[keep]` of each row's instrument, and how many there were."""
-        frame = pl.DataFrame({"group": self.group, "value": values, "keep": keep & ~np.isnan(values)})
-        chosen = pl.col("value").filter(pl.col("keep"))
-        out = frame.select(chosen.median().over("group").alias("median"), chosen.len().over("group").alias("count"))
-        return out["median"].to_numpy().astype(np.float64), out["count"].to_numpy().astype(np.float64)
+        keep = keep & ~np.isnan(values)
+        chosen = pl.DataFrame({"group": self.group[keep], "value": values[keep]})
+        found = chosen.group_by("group").agg(pl.col("value").median(), pl.len().alias("count"))
+        at = found["group"].to_numpy()
+        median, count = np.full(len(self.ids), np.nan), np.zeros(len(self.ids))
+        median[at], count[at] = found["value"].to_numpy(), found["count"].to_numpy()
+        return median[self.group], count[self.group]
 
     def at(self, events: pl.DataFrame) -> Ints:
         """Row position of the first bar at or after each event's `session`; -1 where there is none."""
-        places = self.received[self.row].select("instrument_id", "session", pl.Series("at", np.arange(self.count)))
-        joined = (
-            events.with_row_index("event")
-            .sort("session")
-            .join_asof(
-                places.sort("session"), on="session", by="instrument_id", strategy="forward", check_sortedness=False
-            )
-            .sort("event")
+        group = events["instrument_id"].replace_strict(
+            self.ids, np.arange(len(self.ids)), default=-1, return_dtype=pl.Int64
         )
-        return joined["at"].fill_null(-1).to_numpy().astype(np.int64)
+        code = group.to_numpy()
+        moment = np.searchsorted(self.moments, _moments(events))
+        place = np.searchsorted(self.order, code * (len(self.moments) + 1) + moment)
+        inside = np.minimum(place, self.count - 1)
+        return np.where((code >= 0) & (place < self.count) & (self.group[inside] == code), place, -1)
+
+
+def _moments(frame: pl.DataFrame) -> Ints:
+    """`session` in microseconds."""
+    return frame["session"].cast(pl.Datetime("us")).to_physical().to_numpy()
 
 
 def _repeats(received: pl.DataFrame) -> Bools:
@@ -218,7 +236,7 @@ class _Findings:
     history: _History
     seen: date | None
     issues: list[pl.DataFrame] = field(default_factory=list)
-    rows: list[pl.DataFrame] = field(default_factory=list)
+    rows: dict[tuple[str, str], list[Ints]] = field(default_factory=dict)
 
     def event(self, rule: str, at: Ints, detail: pl.Series) -> None:
         """An issue at each of these rows (of the sound ones)."""
@@ -245,12 +263,7 @@ class _Findings:
         self.wrong_received(rule, part, self.history.row[at])
 
     def wrong_received(self, rule: str, part: str, row: Ints) -> None:
-        if len(row):
-            self.rows.append(
-                self.history.received[row].select(
-                    "instrument_id", "session", pl.lit(rule).alias("rule"), pl.lit(part).alias("part")
-                )
-            )
+        self.rows.setdefault((rule, part), []).append(row)
 
     def wrong_before(self, rule: str, at: Ints) -> None:
         """The adjusted close of every row before these events is wrong by them."""
@@ -272,8 +285,15 @@ class _Findings:
             .unique(["instrument_id", "bar_session", "rule"], keep="first", maintain_order=True)
             .sort("instrument_id", "bar_session", "rule")
         )
-        none = received.head(0).select("instrument_id", "session", rule=pl.lit(""), part=pl.lit(""))
-        rows = pl.concat([none, *self.rows]).unique().sort("instrument_id", "session", "rule", "part")
+        keys = received.select("instrument_id", "session")
+        pieces = [keys.head(0).with_columns(pl.lit("").alias("rule"), pl.lit("").alias("part"))]
+        for (rule, part), found in self.rows.items():
+            wrong = np.zeros(keys.height, dtype=bool)
+            wrong[np.concatenate(found)] = True
+            pieces.append(
+                keys.filter(pl.Series(wrong)).with_columns(pl.lit(rule).alias("rule"), pl.lit(part).alias("part"))
+            )
+        rows = pl.concat(pieces)
         return HistoryAssessment(issues, rows)
 
 
@@ -359,9 +379,10 @@ def _offsets(history: _History, jumps: Ints, size: Floats) -> Floats:
     """Log distance of each row from the latest level, given the signed jumps between levels."""
     if not len(jumps):
         return np.zeros(history.count)
+    at = np.flatnonzero(np.isin(history.group, history.group[jumps]))
     jump = np.zeros(history.count)
     jump[jumps] = size
-    frame = pl.DataFrame({"group": history.group, "jump": jump}).with_columns(
+    frame = pl.DataFrame({"group": history.group[at], "jump": jump[at]}).with_columns(
         (pl.col("jump").cum_sum().over("group") - pl.col("jump").sum().over("group")).round(6).alias("level")
     )
     tail = frame.group_by("group", maintain_order=True).agg(pl.col("level").tail(_ANCHOR_ROWS))
@@ -369,7 +390,9 @@ def _offsets(history: _History, jumps: Ints, size: Floats) -> Floats:
     # Of two levels that held equally often the later one wins: it comes last in the order of appearance.
     anchor = levels.with_row_index("order").sort("group", "rows", "order").group_by("group", maintain_order=True).last()
     joined = frame.join(anchor.select("group", pl.col("level").alias("anchor")), on="group", maintain_order="left")
-    return (joined["level"] - joined["anchor"]).to_numpy()
+    offset = np.zeros(history.count)
+    offset[at] = (joined["level"] - joined["anchor"]).to_numpy()
+    return offset
 
 
 def _report_levels(history: _History, findings: _Findings, rule: str, offset: Floats) -> None:
@@ -388,12 +411,11 @@ def _report_levels(history: _History, findings: _Findings, rule: str, offset: Fl
 
 def _judge_fields(history: _History, findings: _Findings) -> None:
     """Single prices 100 times too large or small among their neighbours."""
-    top, bottom = (np.log(history.fields[name]) - history.offset for name in ("high", "low"))
     every = [np.log(values) - history.offset for values in history.fields.values()]
-    spread = pl.DataFrame(
-        {"group": history.group, "top": np.maximum.reduce([top, *every]), "bottom": np.minimum.reduce([bottom, *every])}
-    ).select((pl.col("top").max() - pl.col("bottom").min()).over("group"))
-    suspect = np.flatnonzero(spread.to_series().to_numpy() >= np.log(UNIT * (1 - UNIT_TOLERANCE)))
+    starts = np.flatnonzero(history.first)
+    top = np.maximum.reduceat(np.maximum.reduce(every), starts)
+    bottom = np.minimum.reduceat(np.minimum.reduce(every), starts)
+    suspect = np.flatnonzero((top - bottom >= np.log(UNIT * (1 - UNIT_TOLERANCE)))[history.group])
     if not len(suspect):
         return
     level = np.log(history.typical) - history.offset
