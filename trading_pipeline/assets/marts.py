@@ -63,7 +63,6 @@ def build(markets: Sequence[Market]) -> list[dg.AssetsDefinition]:
     )
     def dbt_marts(context: dg.AssetExecutionContext) -> Iterator[Any]:
         world = world_of(context)
-        world.warehouse  # noqa: B018 - migrates: dbt must find the tables it reads
         dbt = _Dbt(
             project_dir=os.fspath(project.project_dir),
             profiles_dir=os.fspath(project.profiles_dir),
@@ -74,7 +73,7 @@ def build(markets: Sequence[Market]) -> list[dg.AssetsDefinition]:
         with (
             world.held(f"{GROUP}/dbt"),
             tempfile.TemporaryDirectory(prefix="dbt-") as artefacts,
-            connection(world.databases.warehouse),
+            connection(world.warehouse.url),
         ):
             yield from dbt.cli(["build"], context=context, target_path=Path(artefacts)).stream()
 

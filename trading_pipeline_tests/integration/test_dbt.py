@@ -1,0 +1,325 @@
+"""The marts, built by dbt over a real warehouse through the Dagster asset: their rows, lineage and checks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from trading_pipeline.assets import marts
+from trading_pipeline.assets.common import WORLD
+from trading_pipeline.markets import ASX, US
+from trading_pipeline.settings import Settings
+from trading_pipeline.storage.warehouse import Warehouse
+from trading_pipeline.tables import BAR_ISSUES, DIP_OPPORTUNITIES, MARKET_DATA, MARKET_REGIME, UNIVERSE_MEMBERS, Table
+from trading_pipeline.world import World
+
+MONDAY, TUESDAY = date(2024, 7, 1), date(2024, 7, 2)
+EVENING = datetime(2024, 7, 2, 22, 0, tzinfo=UTC)
+REVISED = datetime(2024, 7, 3, 9, 0, tzinfo=UTC)
+
+
+def rows(table: Table, *given: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame([{name: row.get(name) for name in table.names} for row in given], schema=table.schema)
+
+
+def bar(ticker: str, day: date, close: float, quality: str = "good", market: str = "us") -> dict[str, Any]:
+    return {
+        "ticker": ticker,
+        "date": day,
+        "open": close,
+        "high": close,
+        "low": close,
+        "close": close,
+        "volume": 1000.0,
+        "source": "simulated",
+        "data_quality": quality,
+        "instrument_id": f"{market}:{ticker}",
+        "metadata": "{}",
+    }
+
+
+def member(ticker: str, day: date, universe: str, sector: str | None = "Energy", market: str = "us") -> dict[str, Any]:
+    return {
+        "session": day,
+        "universe": universe,
+        "instrument_id": f"{market}:{ticker}",
+        "ticker": ticker,
+        "sector": sector,
+        "source": "simulated",
+    }
+
+
+def regime(day: date, environment: str) -> dict[str, Any]:
+    return {
+        "session": day,
+        "regime": "Bull" if environment < "C" else "Bear",
+        "environment": environment,
+        "score": 4,
+        "benchmark": "SPY",
+        "breadth_50": 0.6,
+        "breadth_200": 0.5,
+        "new_highs": 7,
+        "new_lows": 9,
+        "volatility": 0.15,
+        "volatility_source": "realised",
+        "members": 3,
+        "reasons": "because",
+    }
+
+
+def dip(
+    ticker: str, day: date, price: float, parts: tuple[float, float, float] | None = None, market: str = "us"
+) -> Any:
+    depth = (1 - price / 100) * 100
+    return {
+        "session": day,
+        "instrument_id": f"{market}:{ticker}",
+        "ticker": ticker,
+        "universes": "SPX500",
+        "sector": "Energy",
+        "price": price,
+        "high_252": 100.0,
+        "dip_pct": depth,
+        "threshold_pct": max(threshold for threshold in (5.0, 10.0, 15.0) if depth >= threshold),
+        "sessions_since_high": 30,
+        "drawdown_percentile": 0.9,
+        "fall": sum(parts) if parts else None,
+        "market_part": parts[0] if parts else None,
+        "sector_part": parts[1] if parts else None,
+        "company_part": parts[2] if parts else None,
+        "environment": "B",
+        "data_quality": "good",
+    }
+
+
+def fill(warehouse: Warehouse) -> None:
+    """Two sessions of a small market in New York, one in Sydney; AAA's dip is revised the morning after."""
+    both = [MONDAY, TUESDAY]
+    warehouse.replace(
+        "us",
+        MARKET_DATA,
+        both,
+        rows(
+            MARKET_DATA,
+            *(bar(ticker, MONDAY, 90.0) for ticker in ("AAA", "BBB", "CCC")),
+            bar("AAA", TUESDAY, 80.0),
+            bar("BBB", TUESDAY, 88.0, "suspect"),
+            bar("CCC", TUESDAY, 9000.0, "bad"),
+            bar("DDD", TUESDAY, 94.0),
+        ),
+    )
+    warehouse.replace(
+        "us",
+        UNIVERSE_MEMBERS,
+        both,
+        rows(
+            UNIVERSE_MEMBERS,
+            *(member(ticker, day, "SPX500") for ticker in ("AAA", "BBB", "CCC", "DDD") for day in both),
+            member("AAA", TUESDAY, "NASDAQ100"),
+        ),
+    )
+    warehouse.replace(
+        "us",
+        BAR_ISSUES,
+        both,
+        rows(
+            BAR_ISSUES,
+            *(
+                {
+                    "session": TUESDAY,
+                    "instrument_id": f"us:{ticker}",
+                    "ticker": ticker,
+                    "bar_session": TUESDAY,
+                    "rule": rule,
+                    "severity": severity,
+                    "detail": "seen",
+                }
+                for ticker, rule, severity in (
+                    ("BBB", "frozen_bar", "suspect"),
+                    ("CCC", "unit_error", "bad"),
+                    ("EEE", "unit_error", "rejected"),
+                )
+            ),
+        ),
+    )
+    warehouse.publish(
+        "us", MARKET_REGIME, both, rows(MARKET_REGIME, regime(MONDAY, "A"), regime(TUESDAY, "B")), EVENING
+    )
+    tuesday = [
+        dip("BBB", TUESDAY, 88.0, (-0.10, -0.02, -0.01)),
+        dip("DDD", TUESDAY, 94.0),
+    ]
+    early = rows(DIP_OPPORTUNITIES, dip("AAA", MONDAY, 90.0), dip("AAA", TUESDAY, 81.0, (0.0, -0.1, -0.1)), *tuesday)
+    warehouse.publish("us", DIP_OPPORTUNITIES, both, early, EVENING)
+    late = rows(DIP_OPPORTUNITIES, dip("AAA", MONDAY, 90.0), dip("AAA", TUESDAY, 80.0, (0.05, -0.1, -0.2)), *tuesday)
+    warehouse.publish("us", DIP_OPPORTUNITIES, both, late, REVISED)
+
+    # Sydney was judged on Tuesday and had no dip then, only on Monday: its board is empty, not a day old.
+    warehouse.replace("asx", MARKET_DATA, [MONDAY], rows(MARKET_DATA, bar("BHP.AX", MONDAY, 90.0, market="asx")))
+    warehouse.replace(
+        "asx", UNIVERSE_MEMBERS, [MONDAY], rows(UNIVERSE_MEMBERS, member("BHP.AX", MONDAY, "ASX200", None, "asx"))
+    )
+    regimes = rows(MARKET_REGIME, regime(MONDAY, "C"), regime(TUESDAY, "D"))
+    warehouse.publish("asx", MARKET_REGIME, both, regimes, EVENING)
+    dips = rows(DIP_OPPORTUNITIES, dip("BHP.AX", MONDAY, 90.0, market="asx"))
+    warehouse.publish("asx", DIP_OPPORTUNITIES, both, dips, EVENING)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where dbt writes in these tests: outside the source tree."""
+    folder = tmp_path_factory.mktemp("dbt-target")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DBT_TARGET_PATH", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def asset(target: Path) -> dg.AssetsDefinition:
+    """The dbt asset of both markets."""
+    [asset] = marts.build([US, ASX])
+    return asset
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, embedded_server: Any) -> Settings:
+    """A world of its own on the run's server."""
+    url = embedded_server.url(f"test_{uuid.uuid4().hex[:12]}")
+    return Settings(state_dir=tmp_path_factory.mktemp("state"), database_url=url, _env_file=None)
+
+
+@pytest.fixture(scope="module")
+def world(settings: Settings) -> Iterator[World]:
+    """The world whose warehouse was filled."""
+    world = World(settings)
+    fill(world.warehouse)
+    yield world
+    world.close()
+
+
+def build(asset: dg.AssetsDefinition, world: World) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        [asset],
+        resources={WORLD: world},
+        instance=dg.DagsterInstance.ephemeral(),
+        raise_on_error=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def built(asset: dg.AssetsDefinition, world: World) -> dg.ExecuteInProcessResult:
+    """One run of every model and test."""
+    return build(asset, world)
+
+
+def table(world: World, name: str, order: str) -> list[dict[str, Any]]:
+    return world.warehouse.query(f"SELECT * FROM marts.{name} ORDER BY {order}").to_dicts()
+
+
+def test_a_run_builds_every_model_and_every_dbt_test_is_a_check_that_passes(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition
+) -> None:
+    assert built.success
+    checks = {(check.asset_key, check.check_name): check for check in built.get_asset_check_evaluations()}
+    assert {(spec.asset_key, spec.name) for spec in asset.check_specs} == set(checks)
+    assert [check for check in checks.values() if not check.passed] == []
+    assert {key.path[-1] for key in asset.keys} >= {"dip_board", "data_quality", "market_overview"}
+    assert all(any(spec.asset_key == key for spec in asset.check_specs) for key in asset.keys)
+
+
+def test_the_dip_board_shows_the_latest_version_of_the_latest_session(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    board = table(world, "dip_board", "market, dip_rank")
+    assert [(row["market"], row["dip_rank"], row["ticker"], row["price"]) for row in board] == [
+        ("us", 1, "AAA", 80.0),
+        ("us", 2, "BBB", 88.0),
+        ("us", 3, "DDD", 94.0),
+    ]
+    assert [row["main_cause"] for row in board] == ["company", "market", None]
+    assert [row["universes"] for row in board] == ["NASDAQ100,SPX500", "SPX500", "SPX500"]
+    assert {(row["environment"], row["regime"], row["session"]) for row in board} == {("B", "Bull", TUESDAY)}
+
+
+def test_the_dip_board_says_when_a_dip_was_first_published(built: dg.ExecuteInProcessResult, world: World) -> None:
+    revised, untouched, _ = table(world, "dip_board", "dip_rank")
+    assert (revised["versions"], revised["first_published_at"], revised["computed_at"]) == (2, EVENING, REVISED)
+    assert (untouched["versions"], untouched["first_published_at"], untouched["computed_at"]) == (1, EVENING, EVENING)
+
+
+def test_data_quality_counts_bars_issues_and_coverage_of_a_session(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    sydney, monday, tuesday = table(world, "data_quality", "market, session")
+    assert (sydney["market"], sydney["bars"], float(sydney["coverage"])) == ("asx", 1, 1.0)
+    assert (monday["bars"], monday["issues"], json.loads(monday["issues_by_rule"])) == (3, 0, {})
+    assert float(monday["coverage"]) == 0.75
+    quality = [tuesday[f"{name}_bars"] for name in ("good", "suspect", "bad")]
+    assert (tuesday["bars"], quality) == (4, [2, 1, 1])
+    severity = [tuesday[f"{name}_issues"] for name in ("suspect", "bad", "rejected")]
+    assert (tuesday["issues"], severity) == (3, [1, 1, 1])
+    assert json.loads(tuesday["issues_by_rule"]) == {"frozen_bar": 1, "unit_error": 2}
+    # AAA is in two universes and counts once; CCC's bar is bad and does not count.
+    assert (tuesday["members"], tuesday["members_with_bar"], float(tuesday["coverage"])) == (4, 3, 0.75)
+
+
+def test_the_overview_joins_each_session_with_its_dips(built: dg.ExecuteInProcessResult, world: World) -> None:
+    sydney_monday, sydney_tuesday, monday, tuesday = table(world, "market_overview", "market, session")
+    assert [(row["market"], row["dips"]) for row in (sydney_monday, sydney_tuesday)] == [("asx", 1), ("asx", 0)]
+    assert json.loads(sydney_tuesday["dips_by_threshold"]) == {}
+    assert (monday["dips"], monday["previous_environment"]) == (1, None)
+    assert (tuesday["environment"], tuesday["previous_environment"]) == ("B", "A")
+    assert tuesday["net_new_highs"] == -2
+    assert json.loads(tuesday["dips_by_threshold"]) == {"5": 3, "10": 2, "15": 1}
+    assert tuesday["deepest_dip_pct"] == pytest.approx(20.0)
+    assert tuesday["median_dip_pct"] == pytest.approx(12.0)
+
+
+def test_a_second_run_gives_the_same_marts(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
+) -> None:
+    names = {"dip_board": "market, dip_rank", "data_quality": "market, session", "market_overview": "market, session"}
+    before = {name: table(world, name, order) for name, order in names.items()}
+    assert build(asset, world).success
+    assert {name: table(world, name, order) for name, order in names.items()} == before
+
+
+def test_a_dip_above_its_high_and_one_without_a_bar_fail_their_checks(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
+) -> None:
+    wrong = {**dip("DDD", TUESDAY, 94.0), "price": 101.0}
+    absent = dip("ZZZ", TUESDAY, 70.0)
+    dips = rows(DIP_OPPORTUNITIES, wrong, absent)
+    world.warehouse.publish("us", DIP_OPPORTUNITIES, [TUESDAY], dips, datetime(2024, 7, 3, 10, 0, tzinfo=UTC))
+
+    failed = {check.check_name for check in build(asset, world).get_asset_check_evaluations() if not check.passed}
+
+    assert {"dips_are_below_their_high", "dips_have_a_usable_bar"} <= failed
+    assert any(name.startswith("relationships_stg_dip_opportunities") for name in failed)
+
+
+def test_models_stand_downstream_of_the_assets_of_every_market(asset: dg.AssetsDefinition) -> None:
+    parents = {spec.key.path[-1]: {dep.asset_key.to_user_string() for dep in spec.deps} for spec in asset.specs}
+    assert parents["stg_market_data"] == {"us/market_data", "asx/market_data"}
+    assert parents["stg_market_regime"] == {"us/market_regime", "asx/market_regime"}
+    assert parents["stg_dip_versions"] == {"us/dip_opportunities", "asx/dip_opportunities"}
+    assert parents["market_overview"] == {"marts/stg_market_regime", "marts/stg_dip_opportunities"}
+    assert {spec.group_name for spec in asset.specs} == {"marts"}
+
+
+def test_every_source_is_a_table_of_the_warehouse(asset: dg.AssetsDefinition, target: Path, world: World) -> None:
+    manifest = json.loads((target / "manifest.json").read_text())
+    found = world.warehouse.query("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+    assert {source["name"] for source in manifest["sources"].values()} <= set(found["table_name"])
+
+
+def test_a_run_leaves_nothing_but_the_manifest_behind(built: dg.ExecuteInProcessResult, target: Path) -> None:
+    assert {path.name for path in target.iterdir()} == {"manifest.json", "partial_parse.msgpack"}
