@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import polars as pl
 
-from trading_pipeline.errors import TradingPipelineError, UnknownSession
+from trading_pipeline.errors import UnknownSession
 from trading_pipeline.markets import Market, market_named
 from trading_pipeline.research.bars.as_traded import SPLIT, undo_splits
 from trading_pipeline.research.bars.versions import BREAKS_SCHEMA, TOLERANCE, Changes, changes, suspected_breaks
@@ -37,11 +37,6 @@ if TYPE_CHECKING:
 
     class ClosedProvider(BarProvider, UniverseProvider, Protocol):
         """A provider that knows all it holds, such as a folder of files."""
-
-
-class CoverageTooLow(TradingPipelineError):  # noqa: N818 - named by what happened, as in errors.py
-    """Too few of the symbols asked for were answered for the run to count as a success."""
-
 
 OVERLAP = 10
 """Sessions before the first missing one that are asked for again, to see what the provider changed."""
@@ -112,16 +107,6 @@ class IngestReport:
     def failed(self) -> dict[str, int]:
         """How many symbols failed, by class of failure."""
         return dict(sorted(Counter(kind for _, kind, _ in self.failures).items()))
-
-    def require_coverage(self, threshold: float) -> None:
-        """`CoverageTooLow` where fewer than this share of the symbols wanted is there; what was answered is stored."""
-        if self.coverage < threshold:
-            classes = ", ".join(f"{count} {kind}" for kind, count in self.failed.items()) or "no bars"
-            raise CoverageTooLow(
-                f"{self.provider} answered for {self.coverage:.1%} of {self.wanted} {self.market} symbols,"
-                f" less than the {threshold:.0%} of COVERAGE_THRESHOLD ({classes})",
-                "Run again later, what was answered is stored; the run's metadata names the failed symbols",
-            )
 
     def metadata(self) -> dict[str, Any]:
         """Plain values for a run's metadata; lists are cut to their first twenty."""
