@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     class ClosedProvider(BarProvider, UniverseProvider, Protocol):
         """A provider that knows all it holds, such as a folder of files."""
 
+
 OVERLAP = 10
 """Sessions before the first missing one that are asked for again, to see what the provider changed."""
 
