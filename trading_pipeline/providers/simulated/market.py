@@ -33,7 +33,7 @@ from trading_pipeline.providers.simulated.companies import (
 from trading_pipeline.providers.simulated.draws import WEEKDAYS, Draws, Flags, Floats, Ints, Stream, decaying
 from trading_pipeline.providers.simulated.environment import TYPICAL_VOLATILITY, Environment, EnvironmentProcess
 from trading_pipeline.providers.simulated.faults import neighbours, plant
-from trading_pipeline.providers.simulated.lives import Lives, Register
+from trading_pipeline.providers.simulated.lives import Lives, register_of
 
 PAIR_REVERSION: Final = 0.93  # of the log spread, per session: a half-life of 9.6 sessions
 PAIR_VOLATILITY: Final = 0.009
@@ -106,7 +106,7 @@ class SimulatedMarket:
     def __init__(self, market: Market, seed: int, companies: int) -> None:
         self.market, self.seed, self.slots = market, seed, companies
         self.draws = Draws(seed, market.name)
-        self.register = Register(market, self.draws, companies)
+        self.register = register_of(market, seed, companies)
         self.sessions, self.bounds = self.register.sessions, self.register.bounds
         self.benchmark_row, self.volatility_row = companies, companies + 1
         shape = (companies + 2, len(self.sessions))
@@ -141,8 +141,8 @@ class SimulatedMarket:
         return int(self.bounds[self.quarters])
 
     def position(self, day: date, *, after: bool = False) -> int:
-        """Index of the first session at or after `day` (`after`: of the first one later than it)."""
-        return int(np.searchsorted(self.sessions, np.datetime64(day), "right" if after else "left"))
+        """`Register.position`."""
+        return self.register.position(day, after=after)
 
     def reach(self, position: int) -> SimulatedMarket:
         """Simulate until the quarter that holds the session at `position`; what is there already stays."""

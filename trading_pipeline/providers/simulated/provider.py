@@ -36,6 +36,7 @@ from trading_pipeline.providers.simulated import universes
 from trading_pipeline.providers.simulated.companies import BENCHMARK, SYMBOL_PATTERN, VOLATILITY_INDEX
 from trading_pipeline.providers.simulated.draws import Floats, Ints
 from trading_pipeline.providers.simulated.faults import Fault, spoil, stormed
+from trading_pipeline.providers.simulated.lives import Register, register_of
 from trading_pipeline.providers.simulated.market import SimulatedMarket, simulated_market
 from trading_pipeline.sessions import calendar
 
@@ -168,11 +169,11 @@ class SimulatedProvider:
 
     def symbols(self, market: Market, first: date, last: date) -> list[str]:
         """What to ask for, spelled as on `last`: the indices and all that was listed from `first` to `last`."""
-        simulation = self.simulation(market)
-        low, high = simulation.position(first), simulation.position(last, after=True) - 1
+        register = self._register(market)
+        low, high = register.position(first), register.position(last, after=True) - 1
         return [symbol for symbol in self.index_tickers(market) if symbol] + sorted(
             company.symbol_at(high)
-            for company in simulation.register.companies
+            for company in register.companies
             if company.first <= high and (company.last is None or company.last >= low)
         )
 
@@ -185,7 +186,7 @@ class SimulatedProvider:
         """
         rows = []
         for market in MARKETS.values():
-            register = self.simulation(market).register
+            register = self._register(market)
             sessions = register.sessions.tolist()
             rows += [
                 (symbol, company.first_symbol, sessions[begin], None if end is None else sessions[end])
@@ -199,14 +200,17 @@ class SimulatedProvider:
         """The market behind the answers, with what truly happened."""
         return simulated_market(MARKETS[market.name], self.seed, self.companies)
 
+    def _register(self, market: Market) -> Register:
+        return register_of(MARKETS[market.name], self.seed, self.companies)
+
     def _clock(self, market: Market, now: datetime) -> _Clock:
         exchange = calendar(market.exchange)
         day = exchange.local_date(now)
-        simulation = self.simulation(market)
+        register = self._register(market)
         if day < exchange.first_session:
             return _Clock(-1, day, 1.0, final=True)
         session = exchange.on_or_before(day)
-        position = simulation.position(session)
+        position = register.position(session)
         opened, closes = exchange.open_at(session), exchange.close_at(session)
         if now < opened:
             return _Clock(position - 1, day, 1.0, final=True)
