@@ -440,3 +440,9 @@ def test_the_metadata_is_plain_and_complete(fetch, vendor):
     assert metadata["failed"] == {"not_found": 1}
     assert metadata["rows"] == 21
     assert {type(value) for value in metadata.values()} <= {str, int, float, dict, list}
+
+
+def test_a_market_of_which_nothing_is_wanted_is_an_empty_report(fetch, lake):
+    report = fetch(SESSIONS[20], wanted=[])
+    assert (report.asked, report.rows, report.coverage) == (0, 0, 1.0)
+    assert lake.read("us", "received_bars").is_empty()
