@@ -27,6 +27,10 @@ WEEK = (date(2024, 3, 4), date(2024, 3, 8))
 
 @pytest.fixture
 def yahoo(server, answer, redirected, patient, unlimited):
+    from yfinance.data import SingletonMeta
+
+    # The client keeps its crumb and cookie strategy for the life of the process.
+    SingletonMeta._instances.clear()
     server.answers["/"] = answer("")
     server.answers["/v1/test/getcrumb"] = answer("crumb", headers={"Content-Type": "text/plain"})
 
@@ -60,8 +64,8 @@ def test_a_ticker_costs_one_chart_request_and_a_batch_one_cookie_and_one_crumb(y
     batch = yahoo().daily_bars([SymbolRequest(symbol, *WEEK) for symbol in symbols], now=NOW)
     assert sorted(server.paths("/v8/")) == sorted(f"/v8/finance/chart/{symbol}" for symbol in symbols)
     assert batch.http_calls == unlimited.acquired == len(server.asked)
-    assert len(server.paths("/v1/test/getcrumb")) <= 1 and len(server.asked) <= len(symbols) + 2
-    assert batch.bars["symbol"].unique().to_list() and not batch.failures
+    assert len(server.paths("/v1/test/getcrumb")) == 1 and len(server.asked) == len(symbols) + 2
+    assert sorted(batch.bars["symbol"].unique()) == sorted(symbols) and not batch.failures
 
 
 def test_the_same_request_is_made_again_and_not_answered_from_memory(yahoo, server, answer, chart):
@@ -95,14 +99,18 @@ def test_sessions_are_local_dates_of_the_exchange_cut_to_what_was_asked(
     batch = yahoo().daily_bars([SymbolRequest("S", date(2024, 3, 4), date(2024, 3, 5))], now=NOW)
     assert batch.bars["session"].to_list() == [date(2024, 3, 4), date(2024, 3, 5)]
     assert batch.bars["close"].to_list() == [2.0, 3.0]
+    query = server.asked[-1].query
+    stamps = body["chart"]["result"][0]["timestamp"]
+    assert int(query["period1"][0]) <= stamps[1] - 86_400 / 2 and stamps[2] + 86_400 / 2 <= int(query["period2"][0])
 
 
 def test_nulls_stay_nulls_and_zero_stays_zero(yahoo, server, answer, chart):
-    put(server, "AAPL", answer(chart("AAPL", DAYS, [None, 2.0, 3.0], volumes=[500, None, 0])))
+    days = [*DAYS, date(2024, 3, 7)]
+    put(server, "AAPL", answer(chart("AAPL", days, [None, 2.0, 3.0, None], volumes=[500, None, 0, None])))
     bars = yahoo().daily_bars([SymbolRequest("AAPL", *WEEK)], now=NOW).bars
-    assert bars["close"].to_list() == [None, 2.0, 3.0]
-    assert bars["adj_close"].to_list() == [None, 2.0, 3.0]
-    assert bars["volume"].to_list() == [500.0, None, 0.0]
+    assert bars["session"].to_list() == days
+    assert bars["close"].to_list() == bars["adj_close"].to_list() == [None, 2.0, 3.0, None]
+    assert bars["volume"].to_list() == [500.0, None, 0.0, None]
 
 
 def test_the_live_row_beside_todays_bar_is_one_bar(yahoo, server, answer, chart):
@@ -176,12 +184,23 @@ def test_a_throttled_crumb_does_not_stop_the_chart(yahoo, server, answer, chart)
     assert yahoo().daily_bars([SymbolRequest("AAPL", *WEEK)], now=NOW).bars.height == 3
 
 
+def test_a_cookie_host_that_never_answers_costs_one_time_out_and_no_ticker(yahoo, server, answer, chart):
+    server.answers["/"] = answer("", delay=threading.Event())
+    symbols = ["AAPL", "MSFT", "IBM"]
+    for symbol in symbols:
+        put(server, symbol, answer(chart(symbol, DAYS, [1.0, 2.0, 3.0])))
+    batch = yahoo(timeout=0.3).daily_bars([SymbolRequest(symbol, *WEEK) for symbol in symbols], now=NOW)
+    assert sorted(batch.bars["symbol"].unique()) == sorted(symbols) and not batch.failures
+    assert server.paths().count("/") == 1
+
+
 def test_a_refused_cookie_is_replaced_once(yahoo, server, answer, chart):
     refused = answer(
         {"finance": {"result": None, "error": {"code": "Unauthorized", "description": "Invalid Crumb"}}}, 401
     )
     put(server, "AAPL", [refused, answer(chart("AAPL", DAYS, [1.0, 2.0, 3.0]))])
     assert yahoo().daily_bars([SymbolRequest("AAPL", *WEEK)], now=NOW).bars.height == 3
+    assert server.paths().count("/") == 2, "the cookie host is asked again"
     put(server, "AAPL", refused)
     assert isinstance(failure_of(yahoo), ProviderDown)
 
