@@ -24,7 +24,10 @@ from trading_pipeline.settings import load_settings
 if TYPE_CHECKING:
     from trading_pipeline.world import World
 
-console = Console()
+# Bound to the terminal's own stream: what dbt prints while a job runs goes to a log instead. Where nobody looks at a
+# terminal, lines may be longer than the 80 columns that would be assumed.
+_WIDTH = None if sys.stdout.isatty() else 110
+console = Console(file=sys.stdout, width=_WIDTH)
 errors = Console(stderr=True)
 
 

@@ -62,4 +62,7 @@ def build_definitions(
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads; built when it asks, so that importing this module costs nothing and reads no setting."""
+    return build_definitions()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -147,6 +147,20 @@ class IngestReport:
             "touched_sessions": self.touched["session"].n_unique(),
             "seconds": round(self.seconds, 2),
         }
+
+
+def merged(reports: Sequence[IngestReport]) -> IngestReport:
+    """Several providers' reports of one market and span as one: counts and lists added up, the first one's name."""
+    first, *others = reports
+    total = replace(first)
+    for report in others:
+        for each in fields(IngestReport):
+            mine, more = getattr(total, each.name), getattr(report, each.name)
+            if isinstance(mine, pl.DataFrame):
+                setattr(total, each.name, pl.concat([mine, more], how="diagonal"))
+            elif isinstance(mine, list | int | float):
+                setattr(total, each.name, mine + more)
+    return total
 
 
 def receive(

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,12 +143,10 @@ def execute(
 
     definitions = build_definitions(settings, open_world=world.anew)
     job = definitions.resolve_job_def(job_name)
-    result = job.execute_in_process(
-        instance=instance,
-        tags=range_tags(first, last),
-        run_config=QUIET,
-        raise_on_error=False,
-    )
+    with (settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
+        result = job.execute_in_process(
+            instance=instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
+        )
     if not result.success:
         raise RunFailed(
             f"{job_name} failed: {'; '.join(_failures(result)) or 'see the run'}",

@@ -10,19 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import cached_property, lru_cache
+from datetime import date, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
 from trading_pipeline.clock import Clock, system_clock
+from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import Market
+from trading_pipeline.providers.base import UniverseProvider
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings
-from trading_pipeline.tables import UNIVERSE_MEMBERS
+from trading_pipeline.settings import World as WorldName
+from trading_pipeline.tables import RECEIVED_WATCHLIST, UNIVERSE_MEMBERS
 
 if TYPE_CHECKING:
+    from trading_pipeline.ingest import IngestReport
     from trading_pipeline.instruments import Instruments
     from trading_pipeline.providers.base import BarProvider
     from trading_pipeline.storage.lake import Lake
@@ -55,6 +59,7 @@ class World:
         self.settings = settings
         self.clock = clock
         self.progress = progress
+        self._instruments: dict[str, Instruments] = {}
 
     def anew(self) -> World:
         """Another world on the same settings, clock and progress, with nothing opened yet: one for each run."""
@@ -96,6 +101,11 @@ class World:
             ),
         )
 
+    @property
+    def name(self) -> WorldName:
+        """`simulated` or `real`."""
+        return self.settings.world
+
     def now(self) -> datetime:
         """The present moment of this world, UTC."""
         return self.clock()
@@ -111,66 +121,142 @@ class World:
         told = self.provider.latest_session(market, self.now())
         return closed if told is None else min(closed, told)
 
-    @lru_cache  # noqa: B019 - one world lives as long as its process's run
     def instruments(self, market: Market) -> Instruments:
-        """Permanent ids of the market's symbols, with the renames this world's provider knows of."""
-        from trading_pipeline.instruments import registry
+        """Permanent ids of the market's symbols, with the renames this world's provider tells of."""
+        if market.name not in self._instruments:
+            from trading_pipeline.instruments import registry
 
-        return registry(market, extra_spans=getattr(self.provider, "renames", None))
-
-    def index_of(self, market: Market) -> Index:
-        """Instrument ids of the market's benchmark and volatility index in this world."""
-        benchmark, volatility = self.index_tickers(market)
-        symbols = [benchmark, *([volatility] if volatility else [])]
-        ids = self.instruments(market).ids_of(symbols, self.now().date())
-        return Index(ids[0], ids[1] if volatility else None)
+            self._instruments[market.name] = registry(market, extra_spans=getattr(self.provider, "renames", None))
+        return self._instruments[market.name]
 
     def index_tickers(self, market: Market) -> tuple[str, str | None]:
         """Tickers of the benchmark and the volatility index: the provider's own where it has a market of its own."""
         own = getattr(self.provider, "index_tickers", None)
-        if own is not None:
-            return own(market)  # type: ignore[no-any-return]
-        return market.benchmark, market.volatility_index
+        return own(market) if own is not None else (market.benchmark, market.volatility_index)
+
+    def index_of(self, market: Market) -> Index:
+        """Instrument ids of the market's benchmark and volatility index in this world."""
+        benchmark, volatility = self.index_tickers(market)
+        ids = self.instruments(market).ids_of([benchmark, *([volatility] if volatility else [])], self.now().date())
+        return Index(ids[0], ids[1] if volatility else None)
 
     def universes_of(self, market: Market) -> tuple[str, ...]:
-        """Keys of the universes of the market in this world."""
-        from trading_pipeline.universes import WATCHLIST
+        """Keys of the universes of the market in this world: the market's own, unless the market is a simulated one,
+        and those the provider brings."""
+        markets_own = market.universes if self.name == "real" else ()
+        brought = self.provider.universe_keys(market) if isinstance(self.provider, UniverseProvider) else ()
+        return tuple(dict.fromkeys([*markets_own, *brought]))
 
-        own = getattr(self.provider, "universe_keys", None)
-        keys = tuple(own(market)) if own is not None else market.universes
-        if own is not None and self.name == "real":
-            keys = (*keys, *market.universes)
-        return (*keys, WATCHLIST)
+    def coverage_thresholds(self, market: Market) -> dict[str, float]:
+        """Thresholds of survivorship coverage that differ from the universes' own.
 
-    @property
-    def name(self) -> str:
-        """`simulated` or `real`."""
-        return self.settings.world
+        A file holds what it holds: how much of an index that is, is shown and not judged.
+        """
+        return dict.fromkeys(market.universes, 0.0) if self.provider.name == "files" else {}
 
     def universe_members(self, market: Market, sessions: Sequence[date]) -> pl.DataFrame:
-        """Members of every universe of the market on `sessions`: columns of `universe_members`.
+        """Members of every universe of the market on `sessions`: columns of `universe_members`, sorted by its key.
 
         A files provider brings its own universe beside the market's; the simulated market has only its own.
         """
         from trading_pipeline import universes
 
-        frames = []
-        own = getattr(self.provider, "members", None)
-        own_keys = tuple(self.provider.universe_keys(market)) if own is not None else ()  # type: ignore[attr-defined]
         registry = self.instruments(market)
+        own = self.provider.universe_keys(market) if isinstance(self.provider, UniverseProvider) else ()
+        frames = [UNIVERSE_MEMBERS.empty()]
         for key in self.universes_of(market):
-            if key in own_keys:
-                rows = own(market, key, sessions)  # type: ignore[misc]
-                symbols = rows["ticker"].unique().sort().to_list()
-                ids = pl.DataFrame(
-                    {"ticker": symbols, "instrument_id": registry.ids_of(symbols, self.now().date())},
-                    schema={"ticker": pl.String, "instrument_id": pl.String},
+            if key not in own:
+                frames.append(universes.members(market, key, sessions).select(UNIVERSE_MEMBERS.names))
+                continue
+            rows = self._brought(market, key, sessions)
+            symbols = rows["ticker"].unique().sort().to_list()
+            ids = pl.DataFrame(
+                {"ticker": symbols, "instrument_id": registry.ids_of(symbols, self.now().date())},
+                schema={"ticker": pl.String, "instrument_id": pl.String},
+            )
+            known = registry.tickers_on(rows.join(ids, on="ticker", how="left"))
+            frames.append(known.select(UNIVERSE_MEMBERS.names))
+        watched = self.lake.read(market.name, RECEIVED_WATCHLIST.name)
+        frames.append(universes.watchlist_members(watched, sessions, market, registry).select(UNIVERSE_MEMBERS.names))
+        return pl.concat(frames).sort(UNIVERSE_MEMBERS.key)
+
+    def receive_watchlist(self, market: Market) -> pl.DataFrame:
+        """Read the watchlist file and store what changed since it was last read; the rows stored.
+
+        No file is an empty list. `InputRefused` names every line that cannot be read.
+        """
+        from trading_pipeline.universes import parse_watchlist, watchlist_changes
+
+        path = self.settings.watchlist_file
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputRefused(f"{path} cannot be read ({error})", "Make it a readable UTF-8 text file") from None
+        tickers = parse_watchlist(text, market, str(path))
+        with self.lake.lock(market.name, RECEIVED_WATCHLIST.name):
+            entries = self.lake.read(market.name, RECEIVED_WATCHLIST.name)
+            changes = watchlist_changes(entries, tickers, market, self.now(), self.instruments(market))
+            self.lake.append(market.name, RECEIVED_WATCHLIST.name, changes)
+        return changes
+
+    def receive(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> IngestReport:
+        """Ask the provider for the bars of `members` [instrument_id, …] and of the indices, and store what is new.
+
+        Each symbol is asked of the one provider that quotes it; what none does (an index member that a file does not
+        hold) is not asked for, and shows in the survivorship coverage.
+        """
+        from trading_pipeline.ingest import merged, receive
+        from trading_pipeline.providers.registry import routes
+
+        index = self.index_of(market)
+        ids = sorted({*members["instrument_id"], index.benchmark, *([index.volatility] if index.volatility else [])})
+        wanted = self._spelled(market, ids, sessions)
+        return merged(
+            [
+                receive(
+                    provider,
+                    market,
+                    {symbol: wanted[symbol] for symbol in symbols},
+                    self.lake,
+                    now=self.now(),
+                    first=sessions[0],
+                    last=sessions[-1],
+                    progress=lambda done, total: self.progress(f"{market.name}/received_bars", done, total),
                 )
-                frames.append(rows.join(ids, on="ticker", how="left"))
-            elif key != universes.WATCHLIST:
-                frames.append(universes.members(market, key, sessions))
-        members = pl.concat([frame.select(UNIVERSE_MEMBERS.names) for frame in frames])
-        return members.sort(UNIVERSE_MEMBERS.key)
+                for provider, symbols in routes(self.provider, list(wanted))
+            ]
+        )
+
+    def _spelled(self, market: Market, ids: Sequence[str], sessions: Sequence[date]) -> dict[str, str]:
+        """Instrument id by the symbol the provider knows it under, of those it quotes.
+
+        That is today's symbol in the vendor's spelling; where the provider does not quote that, the one it uses in its
+        own universes (a file may still say FB).
+        """
+        today = calendar(market.exchange).local_date(self.now())
+        registry = self.instruments(market)
+        symbols = registry.provider_symbols(ids, self.provider.name, today)
+        spelled = {symbol: id_ for symbol, id_ in zip(symbols, ids, strict=True) if self.provider.covers(symbol)}
+        missing = set(ids) - set(spelled.values())
+        if missing and isinstance(self.provider, UniverseProvider):
+            own = sorted(
+                {
+                    ticker
+                    for key in self.provider.universe_keys(market)
+                    for ticker in self._brought(market, key, sessions)["ticker"].unique()
+                }
+            )
+            spelled |= {
+                ticker: id_ for ticker, id_ in zip(own, registry.ids_of(own, today), strict=True) if id_ in missing
+            }
+        return spelled
+
+    def _brought(self, market: Market, universe: str, sessions: Sequence[date]) -> pl.DataFrame:
+        """Members of a universe that the provider brings, as it spells them."""
+        assert isinstance(self.provider, UniverseProvider)
+        return self.provider.members(market, universe, sessions)
 
     @contextmanager
     def held(self, lock: str) -> Iterator[None]:
@@ -185,7 +271,3 @@ class World:
         if "warehouse" in self.__dict__:
             self.warehouse.close()
 
-
-def forming_until(market: Market, session: date) -> datetime:
-    """When the bar of `session` stops forming at the providers: its close plus the market's lag."""
-    return calendar(market.exchange).close_at(session) + max(market.data_lag, timedelta(0))

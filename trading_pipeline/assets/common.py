@@ -13,7 +13,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from trading_pipeline.errors import TradingPipelineError
 from trading_pipeline.markets import Market
 from trading_pipeline.partitions import lookback, session_partitions, sessions_of
 from trading_pipeline.tables import Kind, Table
@@ -34,10 +33,10 @@ def world_resource(open_world: Callable[[], World]) -> dg.ResourceDefinition:
     def of_run(context: dg.InitResourceContext) -> Iterator[World]:
         world = open_world()
         try:
-            if context.run_id is None:
+            if context.run is None:
                 yield world
             else:
-                with world.held(run_lock(context.run_id)):
+                with world.held(run_lock(context.run.run_id)):
                     yield world
         finally:
             world.close()
@@ -146,7 +145,3 @@ def report(
     context.log_event(dg.AssetObservation(asset_key=key_of(market, name), metadata=metadata))
     return {}
 
-
-def plain_failure(error: TradingPipelineError) -> dg.Failure:
-    """An error of ours as a failure of the step that retrying will not mend."""
-    return dg.Failure(description=str(error), allow_retries=False)

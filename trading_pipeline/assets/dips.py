@@ -1,14 +1,12 @@
 """Group `dips`: members down from their 52-week high, and what part of the fall is their own."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 
 from trading_pipeline.assets.common import run_sessions, session_asset, world_of
 from trading_pipeline.markets import Market
 from trading_pipeline.research import dips as science
-from trading_pipeline.research.bars.quality import usable
+from trading_pipeline.research.bars.daily import effective, usable
 from trading_pipeline.tables import DIP_OPPORTUNITIES
 
 GROUP = "dips"
@@ -30,7 +28,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         ins={
             "daily_bars": science.LOOKBACK,
             "corporate_actions": science.LOOKBACK,
-            "universe_members": 0,
+            "universe_members": science.LOOKBACK,
             "indicators": 0,
             "market_regime": 0,
         },
@@ -46,7 +44,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         world = world_of(context)
         return science.dip_opportunities(
             usable(daily_bars),
-            corporate_actions,
+            effective(corporate_actions),
             universe_members,
             indicators,
             market_regime,

@@ -1,14 +1,12 @@
 """Group `features`: what is measured of every instrument on every session."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 
 from trading_pipeline.assets.common import run_sessions, session_asset, world_of
 from trading_pipeline.markets import Market
 from trading_pipeline.research import indicators as science
-from trading_pipeline.research.bars.quality import usable
+from trading_pipeline.research.bars.daily import effective, usable
 from trading_pipeline.tables import INDICATORS
 
 GROUP = "features"
@@ -27,7 +25,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
             "Returns, moving averages, ATR, RSI, MACD, ADX, volatility, 52-week high and low, volume ratio and relative "
             "strength of every instrument, in the prices of the session itself: a later split changes nothing."
         ),
-        ins={"daily_bars": science.LOOKBACK, "corporate_actions": science.LOOKBACK, "universe_members": 0},
+        ins={"daily_bars": science.LOOKBACK, "corporate_actions": science.LOOKBACK, "universe_members": science.LOOKBACK},
     )
     def indicators(
         context: dg.AssetExecutionContext,
@@ -37,7 +35,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
     ) -> pl.DataFrame:
         return science.indicators(
             usable(daily_bars),
-            corporate_actions,
+            effective(corporate_actions),
             universe_members,
             world_of(context).index_of(market).benchmark,
             run_sessions(context),

@@ -1,30 +1,26 @@
 """Group `market_data`: what providers said, the best view of it, and the table people query."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
 import polars as pl
 
-from trading_pipeline import ingest
 from trading_pipeline.assets.common import (
     OWNERS,
     SESSION_TABLES,
     WORLD,
     definition_metadata,
     key_of,
-    plain_failure,
     report,
     run_sessions,
     world_of,
 )
-from trading_pipeline.errors import TradingPipelineError
 from trading_pipeline.markets import Market
 from trading_pipeline.partitions import lookback, session_partitions
 from trading_pipeline.research.bars import daily, quality
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import ProviderName
+from trading_pipeline.storage.market_data import serve_bars
 from trading_pipeline.tables import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
@@ -85,11 +81,15 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
     )
     def receive(context: dg.AssetExecutionContext, universe_members: pl.DataFrame) -> Iterator[dg.MaterializeResult]:
         world = world_of(context)
-        try:
-            got = ingest.receive_members(world, market, universe_members, run_sessions(context))
-            got.require_coverage(world.settings.coverage_threshold)
-        except TradingPipelineError as error:
-            raise plain_failure(error) from error
+        got = world.receive(market, universe_members, run_sessions(context))
+        needed = world.settings.coverage_threshold
+        if got.coverage < needed:
+            raise dg.Failure(
+                f"{got.provider} answered for {got.coverage:.0%} of {got.wanted} tickers, less than {needed:.0%} "
+                f"(failed: {got.failed}). What was received is kept; run it again, or lower COVERAGE_THRESHOLD.",
+                metadata=got.metadata(),
+                allow_retries=False,
+            )
         for table in (RECEIVED_BARS, RECEIVED_ACTIONS):
             yield dg.MaterializeResult(
                 asset_key=key_of(market, table.name), metadata=report(context, market, table.name, got.metadata())
@@ -142,10 +142,8 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
     @dg.asset(
         name="market_data",
         key_prefix=market.name,
-        ins={
-            "daily_bars": dg.AssetIn(key=key_of(market, "daily_bars")),
-            "corporate_actions": dg.AssetIn(key=key_of(market, "corporate_actions")),
-        },
+        ins={"daily_bars": dg.AssetIn(key=key_of(market, "daily_bars"))},
+        deps=[key_of(market, "corporate_actions")],
         group_name=GROUP,
         kinds={"postgres"},
         owners=OWNERS,
@@ -159,13 +157,8 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},
     )
-    def market_data(
-        context: dg.AssetExecutionContext, daily_bars: pl.DataFrame, corporate_actions: pl.DataFrame
-    ) -> dg.MaterializeResult:
-        from trading_pipeline.storage.market_data import serve_bars
-
-        world = world_of(context)
-        written = serve_bars(world, market, run_sessions(context), daily_bars, corporate_actions)
+    def market_data(context: dg.AssetExecutionContext, daily_bars: pl.DataFrame) -> dg.MaterializeResult:
+        written = serve_bars(world_of(context), market, run_sessions(context), daily_bars)
         return dg.MaterializeResult(metadata=report(context, market, "market_data", {"written": str(written)}))
 
     return [receive, judge, market_data]

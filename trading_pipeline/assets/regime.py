@@ -1,14 +1,12 @@
 """Group `regime`: the environment of the market, graded, with the reasons."""
 
-from __future__ import annotations
-
 import dagster as dg
 import polars as pl
 
 from trading_pipeline.assets.common import run_sessions, session_asset, world_of
 from trading_pipeline.markets import Market
 from trading_pipeline.research import regime as science
-from trading_pipeline.research.bars.quality import usable
+from trading_pipeline.research.bars.daily import effective, usable
 from trading_pipeline.tables import MARKET_REGIME
 
 GROUP = "regime"
@@ -44,7 +42,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         index = world_of(context).index_of(market)
         return science.market_regime(
             usable(daily_bars),
-            corporate_actions,
+            effective(corporate_actions),
             universe_members,
             indicators,
             index.benchmark,

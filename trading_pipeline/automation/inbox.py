@@ -4,8 +4,6 @@ A file is read once per content (name, size and modification time). What it held
 itself moves to `done/`, or to `refused/` beside a text that says why. Nothing is deleted.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -125,17 +123,17 @@ def open_inbox(settings: Settings) -> Inbox:
     raise SettingsError(f"INBOX_URL has the scheme {url.scheme!r}", "Use a folder, file:// or s3://")
 
 
-def receive_file(world: World, inbox: Inbox, name: str, markets: Sequence[Market]) -> list[IngestReport]:
+def receive_file(world: World, inbox: Inbox, name: str, markets: Sequence[Market]) -> "list[IngestReport]":
     """Receive one dropped file into the markets its tickers belong to, and put it away.
 
     A file that cannot be read is moved to `refused` with the reason, and the error is raised.
     """
     from trading_pipeline.ingest import receive_all
-    from trading_pipeline.providers.files import FilesProvider
+    from trading_pipeline.providers.files import Files
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            provider = FilesProvider(inbox.fetch(name, Path(scratch)))
+            provider = Files(inbox.fetch(name, Path(scratch)))
             reports = [receive_all(world, provider, market) for market in markets]
         except TradingPipelineError as error:
             inbox.put_away(name, REFUSED, str(error))

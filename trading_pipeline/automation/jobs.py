@@ -3,14 +3,13 @@
 All run in one process: a step of its own process costs more than the work of most steps.
 """
 
-from __future__ import annotations
+from typing import Any
 
 import dagster as dg
 
 from trading_pipeline.assets import market_data, universe
 from trading_pipeline.assets.common import WORLD
 from trading_pipeline.markets import MARKETS, Market
-from trading_pipeline.partitions import session_partitions
 from trading_pipeline.tables import ALL_TABLES
 from trading_pipeline.world import World
 
@@ -46,26 +45,22 @@ def decisions_selection(market: Market) -> dg.AssetSelection:
     return _of(market) - market_data_selection(market)
 
 
-def build(market: Market) -> list[dg.UnresolvedAssetJobDefinition]:
+def build(market: Market) -> list[Any]:
     """The jobs of a market."""
-    partitions = session_partitions(market)
     return [
         dg.define_asset_job(
             end_of_day_name(market),
             selection=_of(market) | dg.AssetSelection.groups(MARTS),
-            partitions_def=partitions,
             description="A session from the universe to the briefing: fetch, judge, measure, grade, find the dips.",
         ),
         dg.define_asset_job(
             market_data_name(market),
             selection=market_data_selection(market),
-            partitions_def=partitions,
             description="Universes and bars only: what a first run fills for the lookbacks of everything else.",
         ),
         dg.define_asset_job(
             decisions_name(market),
             selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
-            partitions_def=partitions,
             description="Everything derived from the bars: what a revision or a new rule re-runs.",
         ),
     ]

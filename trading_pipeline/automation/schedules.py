@@ -4,8 +4,6 @@ Each names its session itself. A schedule built from the partitioned job would, 
 future (partitions open with `end_offset=1`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import dagster as dg

@@ -4,8 +4,6 @@ One recovery path each: a run requested here is never also retried by Dagster. A
 should run again, since Dagster drops a repeated one for ever.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 

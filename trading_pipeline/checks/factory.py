@@ -4,8 +4,6 @@ A check sees the sessions of its run: Dagster gives a range one evaluation witho
 from the run's own tags. Run on its own, it looks at the latest session that was materialized.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date

@@ -27,7 +27,7 @@ from trading_pipeline.tables import (
     UNIVERSE_MEMBERS,
     Table,
 )
-from trading_pipeline.universes import coverage_threshold, sane_count, survivorship_coverage
+from trading_pipeline.universes import UNIVERSES, survivorship_coverage
 from trading_pipeline.world import World
 
 MOST_ISSUES = 0.02
@@ -43,7 +43,7 @@ def _sane_member_counts(world: World, market: Market, sessions: Sequence[date]) 
     strange = [
         f"{universe} has {count} members on {session}"
         for universe, session, count in counts.sort("session").iter_rows()
-        if not sane_count(universe, count)
+        if universe in UNIVERSES and not UNIVERSES[universe].lines[0] <= count <= UNIVERSES[universe].lines[1]
     ]
     return Finding(
         not strange and counts.height > 0,
@@ -64,18 +64,18 @@ def _expected_sessions(world: World, market: Market, sessions: Sequence[date]) -
 
 def _survivorship(world: World, market: Market, sessions: Sequence[date]) -> Finding:
     coverage = survivorship_coverage(
-        _rows(world, market, UNIVERSE_MEMBERS, sessions), _rows(world, market, DAILY_BARS, sessions)
+        _rows(world, market, UNIVERSE_MEMBERS, sessions),
+        _rows(world, market, DAILY_BARS, sessions),
+        world.coverage_thresholds(market),
     )
-    lowest = coverage.group_by("universe").agg(pl.col("coverage").min()).sort("universe")
+    lowest = coverage.group_by("universe").agg(pl.col("coverage").min(), pl.col("threshold").max()).sort("universe")
     short = [
-        f"{universe} {share:.0%} (at least {needed:.0%})"
-        for universe, share in lowest.iter_rows()
-        if (needed := coverage_threshold(universe, world.settings.market_data_provider)) is not None and share < needed
+        f"{universe} {share:.0%} (at least {needed:.0%})" for universe, share, needed in lowest.iter_rows() if share < needed
     ]
     return Finding(
         not short,
         f"Members without bars: {'; '.join(short)}." if short else "Enough members have bars in every universe.",
-        {universe: round(share, 4) for universe, share in lowest.iter_rows()},
+        {universe: round(share, 4) for universe, share, _ in lowest.iter_rows()},
     )
 
 

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import polars as pl
 
 from trading_pipeline.markets import Market
@@ -282,11 +283,10 @@ def _dips(inputs: BriefingInputs) -> dict[str, Any]:
 
 
 def _top(inputs: BriefingInputs, top: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    parts = [f"{name}_part" for name in charts.PART_COLOURS]
-    known = top.select(parts).fill_null(0.0)
+    parts = top.select([f"{name}_part" for name in charts.PART_COLOURS]).fill_null(0.0).to_numpy()
     span = (
-        min(0.0, float(known.select(pl.sum_horizontal(pl.all().clip(upper_bound=0))).to_series().min() or 0.0)),
-        max(0.0, float(known.select(pl.sum_horizontal(pl.all().clip(lower_bound=0))).to_series().max() or 0.0)),
+        float(np.minimum(parts, 0).sum(axis=1).min(initial=0)),
+        float(np.maximum(parts, 0).sum(axis=1).max(initial=0)),
     )
     prices = inputs.prices.filter(pl.col("session") <= inputs.session).drop_nulls("close").sort("session")
     axis = sorted({*prices["session"].to_list(), *inputs.benchmark["session"].to_list()})

@@ -133,7 +133,7 @@ def _stacked_bar_spec(span: tuple[float, float], colours: tuple[tuple[str, str],
             alt.Order("place:Q"),
         )
     )
-    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=INK, strokeWidth=1).encode(x=alt.datum(0))
+    zero = alt.Chart(alt.InlineData(values=[{}])).mark_rule(color=INK, strokeWidth=1).encode(x=alt.datum(0))
     chart = alt.layer(bars, zero)
     return _specification(chart, BAR_SIZE)
 
@@ -152,7 +152,7 @@ def _lines(
 
     names = list(colours)
     months = 1 if size[0] > 600 else 3
-    values = alt.Data(values=lines.with_columns(pl.col("session").cast(pl.String)).to_dicts())
+    values = alt.InlineData(values=lines.with_columns(pl.col("session").cast(pl.String)).to_dicts())
     chart = (
         alt.Chart(values)
         .mark_line(strokeJoin="round")

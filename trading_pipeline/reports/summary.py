@@ -68,27 +68,24 @@ def _dips(inputs: BriefingInputs) -> list[RenderableType]:
     counts = ", ".join(
         f"{found} by {wording.plain(threshold)}% or more" for threshold, found in threshold_counts(inputs)
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    table.add_column("Ticker", no_wrap=True)
-    table.add_column("Below high", justify="right", no_wrap=True)
-    table.add_column(f"Price {inputs.market.currency}", justify="right", no_wrap=True)
-    table.add_column("Sessions", justify="right", no_wrap=True)
-    table.add_column("Market", justify="right", no_wrap=True)
-    table.add_column("Sector", justify="right", no_wrap=True)
-    table.add_column("Company", justify="right", no_wrap=True)
-    table.add_column("Of sector", overflow="ellipsis", no_wrap=True)
+    # Numbers are never cut: where the terminal is narrow, the sector's name gives way.
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("Ticker", "Below high", inputs.market.currency, "Sessions", "Market", "Sector", "Company"):
+        table.add_column(name, justify="left" if name == "Ticker" else "right", min_width=len(name), no_wrap=True)
+    table.add_column("", overflow="ellipsis", max_width=28)
     for dip in dips.head(TOP_DIPS).iter_rows(named=True):
-        mark = "" if dip["data_quality"] == "good" else f" ({dip['data_quality']})"
+        mark = "" if dip["data_quality"] == "good" else f"{dip['data_quality']}, "
         table.add_row(
-            Text(f"{dip['ticker']}{mark}"),
+            Text(dip["ticker"]),
             f"{wording.number(dip['dip_pct'])}%",
             wording.price(dip["price"]),
             wording.number(dip["sessions_since_high"], 0),
             *(wording.percent(dip[f"{part}_part"], signed=True) for part in ("market", "sector", "company")),
-            Text(dip["sector"] or wording.UNKNOWN),
+            Text(f"{mark}{dip['sector'] or 'sector unknown'}", overflow="ellipsis", no_wrap=True),
         )
     return [
-        Text(f"\nDips below the 52-week high: {counts}. The {min(TOP_DIPS, dips.height)} deepest:"),
+        Text(f"\nDips below the 52-week high: {counts}."),
+        Text(f"The {min(TOP_DIPS, dips.height)} deepest, the sessions since the high, and what explains the fall:"),
         Padding(table, (0, 0, 0, 2)),
     ]
 

@@ -5,7 +5,9 @@ What belongs here: how one value is written. What does not: which values are sho
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime
+from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
 UNKNOWN = "–"
@@ -14,12 +16,12 @@ _MINUS = "−"
 
 def percent(fraction: float | None, digits: int = 1, *, signed: bool = False) -> str:
     """A fraction as per cent: 0.1234 is `12.3%`, with `signed` `+12.3%`; an unknown one is a dash."""
-    return UNKNOWN if fraction is None else f"{number(fraction * 100, digits, signed=signed)}%"
+    return f"{number(fraction * 100, digits, signed=signed)}%" if _known(fraction) else UNKNOWN
 
 
 def number(value: float | None, digits: int = 1, *, signed: bool = False) -> str:
     """A number with thousands separators and a real minus sign; what rounds to zero has no sign."""
-    if value is None:
+    if not _known(value):
         return UNKNOWN
     rounded = round(value, digits)
     sign = _MINUS if rounded < 0 else "+" if signed and rounded > 0 else ""
@@ -33,7 +35,7 @@ def plain(value: float) -> str:
 
 def price(value: float | None) -> str:
     """A price: two decimals, four below 1."""
-    return number(value, 4 if value is not None and abs(value) < 1 else 2)
+    return number(value, 4 if _known(value) and abs(value) < 1 else 2)
 
 
 def count(value: int | None, one: str, many: str | None = None) -> str:
@@ -56,3 +58,7 @@ def moment(value: datetime, timezone: ZoneInfo) -> str:
     local, utc = value.astimezone(timezone), value.astimezone(UTC)
     other_day = "" if local.date() == utc.date() else f"{short_day(utc.date())}, "
     return f"{short_day(local.date())}, {local:%H:%M %Z} ({other_day}{utc:%H:%M} UTC)"
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)

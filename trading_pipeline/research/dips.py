@@ -11,6 +11,9 @@ market: the benchmark, or the equal-weight index where it has no bar (`market_in
 or a sector of few would explain it by itself. The sector is made orthogonal to the market, so no move counts twice.
 All betas are slopes of daily log total returns over the 252 sessions up to the session judged: nothing later is used,
 and the fall itself is inside the window, as it is for whoever looks at it that day.
+
+A dip is measured on prices, as 52-week highs are quoted; a fall on total returns. A deep dip with no fall is a company
+that paid its holders a large dividend.
 """
 
 from __future__ import annotations

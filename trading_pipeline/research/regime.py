@@ -288,7 +288,7 @@ def _reasons() -> pl.Expr:
         _per_cent(pl.col("breadth_200"), 0),
     )
     high_low = pl.format(
-        "New highs and lows {}: {} members made a 52-week high, {} a 52-week low, out of {} with a year of history.",
+        "New highs and lows {}: members at a 52-week high {}, at a 52-week low {}, of {} with a year of history.",
         _points("high_low"),
         pl.col("new_highs"),
         pl.col("new_lows"),
@@ -303,7 +303,8 @@ def _reasons() -> pl.Expr:
         .otherwise(pl.format("as {} really moved over 21 sessions", index)),
     )
     distribution = pl.format(
-        "Distribution {}: on {} of the last 25 sessions {} fell 0.2% or more on rising volume, large sellers at work.",
+        "Distribution {}: on {} of the last 25 sessions {} fell 0.2% or more on rising volume; "
+        "such days hint at large sellers.",
         _points("distribution"),
         pl.col("distribution_days"),
         index,

@@ -122,7 +122,7 @@ def stop_server(settings: Settings) -> bool:
     if not data.exists():
         return False
     with _start_lock(settings):
-        if not _postmasters(data.resolve()):
+        if not _processes(data.resolve()):
             return False
         owner = _owner(data)
         _pg_ctl(_programs(owner), owner, data.resolve(), "stop", "-m", "fast")
@@ -191,9 +191,8 @@ def _psycopg2(url: str) -> str:
 
 
 def _ensure_databases(url: str, names: tuple[str, ...]) -> None:
-    """Creates the databases that are missing; the server's own database or any of ours serves to look."""
-    entry = next((attempt for attempt in (names[0], None, "postgres") if _accepts(url, attempt)), names[0])
-    with connect(SecretStr(_with_database(url, entry) if entry else url), autocommit=True) as connection:
+    """Creates the databases that are missing."""
+    with _entry(url, names[0]) as connection:
         rows = connection.execute("SELECT datname FROM pg_database WHERE datname = ANY(%s)", [list(names)])
         present = {row[0] for row in rows}
         for name in names:
@@ -210,13 +209,19 @@ def _ensure_databases(url: str, names: tuple[str, ...]) -> None:
                 ) from None
 
 
-def _accepts(url: str, database: str | None) -> bool:
-    try:
-        psycopg.connect(_with_database(url, database) if database else url, connect_timeout=CONNECT_SECONDS).close()
-    except psycopg.OperationalError as error:
-        # A database that is not there is an answer; a server that is not there is for `connect` to report.
-        return "does not exist" not in str(error)
-    return True
+def _entry(url: str, name: str) -> psycopg.Connection:
+    """A connection from which databases can be seen and made: to ours, the one of the URL, or the server's own."""
+    given = SecretStr(url)
+    failure: psycopg.Error | None = None
+    for candidate in (_with_database(url, name), url, _with_database(url, "postgres")):
+        try:
+            return psycopg.connect(candidate, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        except psycopg.errors.ConnectionTimeout as error:
+            raise _unreachable(given, error) from None  # the other names would wait as long again
+        except psycopg.Error as error:
+            failure = error
+    assert failure is not None
+    raise _unreachable(given, failure)
 
 
 def _unreachable(url: SecretStr, error: psycopg.Error) -> StorageUnavailable:
@@ -359,8 +364,8 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _postmasters(data: Path) -> list[int]:
-    """Pids of the servers that really run on this data directory; postmaster.pid alone proves nothing."""
+def _processes(data: Path) -> list[int]:
+    """Pids of the PostgreSQL processes that really run on this data directory; postmaster.pid alone proves nothing."""
     import psutil
 
     pids = []
@@ -446,24 +451,27 @@ def _initialise(programs: Path, owner: _Owner, data: Path) -> None:
 
 def _mend(programs: Path, owner: _Owner, data: Path) -> None:
     """Clears the way for a start: a pid file whose pid is another program's, a server that nobody can reach."""
-    if not (data / "postmaster.pid").exists():
-        return
-    if not _postmasters(data):
-        (data / "postmaster.pid").unlink()
-        return
-    # A server of ours that is coming up or going down soon answers or is gone; one whose socket vanished never answers.
+    pid_file = data / "postmaster.pid"
     deadline = time.monotonic() + START_SECONDS
-    while _postmasters(data) and (data / "postmaster.pid").exists():
-        lines = (data / "postmaster.pid").read_text().splitlines()
-        ready = len(lines) >= 8 and lines[7].strip() == "ready"
-        if ready and _running(data) is None:
-            _pg_ctl(programs, owner, data, "stop", "-m", "fast")
+    while time.monotonic() < deadline:
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        processes = _processes(data)
+        if not processes:
+            pid_file.unlink(missing_ok=True)
             return
-        if ready or time.monotonic() > deadline:
+        if (
+            lines
+            and lines[0].strip().isdigit()
+            and int(lines[0]) in processes
+            and lines[7:8]
+            and lines[7].strip() == "ready"
+        ):
+            # It runs, yet `_running` could not reach it: its socket is gone.
+            if _running(data) is None:
+                _pg_ctl(programs, owner, data, "stop", "-m", "fast")
             return
-        time.sleep(0.1)
-    if not _postmasters(data):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+        # One that is coming up or going down, or what a killed one left, which ends by itself within moments.
+        time.sleep(0.05)
 
 
 def _start_options(owner: _Owner, data: Path) -> str:

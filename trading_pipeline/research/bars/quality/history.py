@@ -62,6 +62,7 @@ _TINY = 1e-3  # a payment below a tenth of a per cent of the price
 _REPEAT_DAYS = 4
 _RECORD_PRIOR = 3.0  # log odds: an adjustment left out is commoner than a payment invented
 _POOLED_ODDS = 3.0  # log odds that 100 times the payments is the truth: 20 to 1
+_FEW_PAYMENTS = 3
 _TYPICAL_SHARE = 0.01  # of the price, a payment; a factor of e either way is common
 
 
@@ -492,10 +493,9 @@ class _Payments:
         z = (self.move - np.log1p(-np.clip(share, 0, 0.95))) / self.sigma
         return np.nan_to_num(-2.5 * np.log1p(z * z / 4))
 
-    def prior(self, share: Floats) -> Floats:
-        """Log prior of a payment's share of the price: around 1 %, with heavy tails on the log scale."""
-        with np.errstate(divide="ignore"):
-            z = np.log(np.maximum(share, 1e-9) / _TYPICAL_SHARE)
+    def prior(self, share: Floats, usual: Floats | float = _TYPICAL_SHARE) -> Floats:
+        """Log prior of a payment's share of the price: around the usual one, with heavy tails on the log scale."""
+        z = np.log(np.maximum(share, 1e-9) / usual)
         return -1.5 * np.log1p(z * z / 2)
 
 
@@ -585,9 +585,9 @@ def _judge_contradictions(history: _History, findings: _Findings, payments: _Pay
     for row, size in sizes.select("row", "size").iter_rows():
         unit[row] |= bool(size >= _SMALLEST_RATIO and abs(abs(ratio[row]) - size) <= _FAR_LIMIT)
     absent = payments.step[pick] <= payments.tolerance[pick]
-    believed = np.where(
-        unit, (payments.prior(payments.share) - payments.prior(payments.step))[pick], np.full(len(pick), _RECORD_PRIOR)
-    )
+    usual = _usual_share(history, payments, ~differs)
+    believed = payments.prior(payments.share, usual) - payments.prior(payments.step, usual)
+    believed = np.where(unit, believed[pick], _RECORD_PRIOR)
     odds = (payments.fit(payments.share) - payments.fit(payments.step))[pick] + believed
     kind = np.where(unit, "dividend_unit", "dividend_not_applied")
     pooled = (
@@ -611,6 +611,14 @@ def _judge_contradictions(history: _History, findings: _Findings, payments: _Pay
         findings.event(rule, at, detail)
         findings.wrong_before(rule, at[recorded[hit]])
         findings.wrong(rule, "action", at[~recorded[hit]])
+
+
+def _usual_share(history: _History, payments: _Payments, undisputed: Bools) -> Floats:
+    """Median share of the price of the instrument's undisputed payments; 1 % where there are fewer than three."""
+    frame = pl.DataFrame({"group": history.group[payments.at], "share": payments.share, "sound": undisputed})
+    sound = pl.col("share").filter(pl.col("sound"))
+    usual = pl.when(pl.col("sound").sum() >= _FEW_PAYMENTS).then(sound.median()).otherwise(_TYPICAL_SHARE)
+    return frame.select(usual.over("group")).to_series().to_numpy()
 
 
 def _judge_repeats(history: _History, findings: _Findings, payments: _Payments) -> Bools:
@@ -651,13 +659,13 @@ def _judge_amounts(history: _History, findings: _Findings, payments: _Payments, 
             "prior": payments.prior(payments.share * UNIT) - payments.prior(payments.share),
         }
     ).select(
-        ((pl.col("tiny").sum() >= 3) & (2 * pl.col("tiny").sum() > pl.len())).over("group").alias("most"),
-        # Each move is evidence of its own; that all are tiny has one cause and counts once.
-        (pl.col("odds").filter(pl.col("tiny")).sum() + pl.col("prior").filter(pl.col("tiny")).median())
-        .over("group")
-        .alias("odds"),
+        ((pl.col("tiny").sum() >= _FEW_PAYMENTS) & (2 * pl.col("tiny").sum() > pl.len())).over("group").alias("most"),
+        pl.col("odds").filter(pl.col("tiny")).sum().over("group").alias("odds"),
+        pl.col("prior").filter(pl.col("tiny")).median().over("group").fill_null(0).alias("prior"),
     )
-    hundredfold = tiny & evidence["most"].to_numpy() & (evidence["odds"].fill_null(0).to_numpy() > _POOLED_ODDS)
+    # Each move is evidence of its own and must speak for it; that all payments are tiny has one cause and counts once.
+    odds, prior = evidence["odds"].to_numpy(), evidence["prior"].to_numpy()
+    hundredfold = tiny & evidence["most"].to_numpy() & (odds > 0) & (odds + prior > _POOLED_ODDS)
     verdict[hundredfold] = "dividend_unit"
     for rule in ("dividend_implausible", "dividend_unit"):
         hit = np.flatnonzero(agreed & (verdict == rule))

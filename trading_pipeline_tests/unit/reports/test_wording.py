@@ -1,0 +1,53 @@
+"""How one value is written."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from trading_pipeline.reports import wording
+
+
+@pytest.mark.parametrize(
+    ("fraction", "signed", "written"),
+    [
+        (0.1234, False, "12.3%"),
+        (0.1234, True, "+12.3%"),
+        (-0.05, True, "−5.0%"),
+        (-0.0004, True, "0.0%"),
+        (None, True, "–"),
+    ],
+)
+def test_a_fraction_is_written_in_per_cent(fraction, signed, written):
+    assert wording.percent(fraction, signed=signed) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(1234.5, "1,234.50"), (0.0419, "0.0419"), (None, "–"), (math.nan, "–")])
+def test_a_price_shows_what_a_trader_needs_of_it(value, written):
+    assert wording.price(value) == written
+
+
+@pytest.mark.parametrize(("value", "written"), [(5.0, "5"), (7.5, "7.5")])
+def test_a_setting_is_written_as_it_was_set(value, written):
+    assert wording.plain(value) == written
+
+
+def test_one_is_not_many():
+    assert wording.count(1, "session") == "1 session"
+    assert wording.count(1204, "dip") == "1,204 dips"
+    assert wording.count(0, "member is", "members are") == "0 members are"
+
+
+def test_a_moment_is_told_on_the_exchanges_clock_and_in_utc():
+    new_york, sydney = ZoneInfo("America/New_York"), ZoneInfo("Australia/Sydney")
+    evening = datetime(2024, 7, 5, 22, 0, tzinfo=UTC)
+    assert wording.moment(evening, new_york) == "5 Jul 2024, 18:00 EDT (22:00 UTC)"
+    assert wording.moment(evening, sydney) == "6 Jul 2024, 08:00 AEST (5 Jul 2024, 22:00 UTC)"
+
+
+def test_a_day_is_written_in_full_or_short():
+    assert wording.day(date(2024, 7, 5)) == "Friday 5 July 2024"
+    assert wording.short_day(date(2024, 7, 5)) == "5 Jul 2024"
