@@ -198,7 +198,7 @@ def test_the_other_dips_open_on_demand(opened):
 
 def test_every_section_has_a_heading_and_every_table_a_caption(opened):
     page = opened("full", DESK)
-    unnamed = "[...document.querySelectorAll('section')].filter(e => !document.getElementById(e.getAttribute('aria-labelledby')))"
-    assert page.ask(f"{unnamed}.length") == 0
+    sections = "[...document.querySelectorAll('section')].map(section => section.getAttribute('aria-labelledby'))"
+    assert page.ask(f"{sections}.filter(name => !document.getElementById(name)).length") == 0
     assert page.ask("[...document.querySelectorAll('table')].filter(table => !table.caption).length") == 0
     assert page.ask("document.querySelectorAll('h1').length") == 1
