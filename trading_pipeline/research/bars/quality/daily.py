@@ -321,7 +321,8 @@ def _fullest(panel: _Panel, findings: _Findings, repeated: Ints, sound: Bools) -
 class _Returns:
     """Returns from bar to bar (NaN without a bar no more than `LONGEST_GAP` sessions before) and their scale.
 
-    plain: as traded. explained: net of the splits and payments in between where that makes the move smaller.
+    plain: as traded. explained: net of the splits and payments in between, as far as that makes the move
+    smaller (what they leave unexplained is for `split_not_applied` and the dividend rules).
     residual: explained, net of the session's market median. level: log close in one split basis.
     previous, following: the neighbouring bar's `t`, -1 where there is none near enough.
     """
@@ -442,7 +443,7 @@ def _returns(panel: _Panel, valid: Bools) -> tuple[_Returns, _ActionCells]:
     unsplit = move + cells.ratio
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = np.where(cells.share < 1, unsplit - np.log1p(-np.minimum(cells.share, 0.999999)), unsplit)
-    choices = np.stack([move, unsplit, whole])
+    choices = np.stack([move, unsplit, whole, unsplit + cells.ratio])  # the last: the split applied twice
     best = np.argmin(np.abs(choices), axis=0) if len(move) else np.zeros(0, dtype=np.int64)
     explained[cells.t, cells.i] = choices[best, np.arange(len(move))]
 

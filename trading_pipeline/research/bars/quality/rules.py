@@ -66,7 +66,7 @@ _ALL = (
     Rule(
         "non_positive_price", "rejected", "session", "none", "A price is zero, negative or below 0.00005", _CONSTRAINT
     ),
-    Rule("negative_volume", "rejected", "session", "none", "Volume is below zero", _CONSTRAINT),
+    Rule("negative_volume", "rejected", "session", "none", "Volume is a negative number", _CONSTRAINT),
     Rule(
         "ohlc_inconsistent",
         "rejected",

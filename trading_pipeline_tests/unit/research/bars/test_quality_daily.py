@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -425,5 +426,5 @@ def test_sessions_out_of_order_are_refused(market: Market) -> None:
 
 
 def test_every_session_rule_has_a_test_here() -> None:
-    text = open(__file__).read()  # noqa: SIM115
+    text = Path(__file__).read_text()
     assert [name for name, rule in RULES.items() if rule.judged != "receipt" and f'"{name}"' not in text] == []
