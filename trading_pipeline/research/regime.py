@@ -38,7 +38,7 @@ import polars as pl
 
 from trading_pipeline.research import indicators as indicators_module
 from trading_pipeline.research.indicators import moving_average, volatility
-from trading_pipeline.research.market_index import EQUAL_WEIGHT, market_index
+from trading_pipeline.research.market_index import EQUAL_WEIGHT, market_index, membership
 from trading_pipeline.research.panel import (
     Floats,
     Integers,
@@ -100,7 +100,7 @@ def market_regime(  # noqa: PLR0917 - the tables it reads, in their order
     implied = at_session.filter(pl.col("instrument_id") == (volatility_id or "")).select(
         "session", implied=pl.col("close") / 100
     )
-    breadth = _breadth(at_session, members, indicators, [benchmark_id, volatility_id or ""])
+    breadth = _breadth(grid, bars, members, indicators, [benchmark_id, volatility_id or ""])
     frame = (
         frame.join(ticker, on="session", how="left")
         .join(implied, on="session", how="left")
@@ -179,22 +179,27 @@ def _distribution_days(own: OwnBars, price: Floats, volume: Floats) -> Floats:
 
 
 def _breadth(
-    at_session: pl.DataFrame, members: pl.DataFrame, indicators: pl.DataFrame, apart: Sequence[str]
+    grid: Panel, bars: pl.DataFrame, members: pl.DataFrame, indicators: pl.DataFrame, apart: Sequence[str]
 ) -> pl.DataFrame:
     """[session, members, breadth_50, breadth_200, new_highs, new_lows, with_year] of the members with a bar."""
-    listed = members.select("session", "instrument_id").unique().filter(~pl.col("instrument_id").is_in(apart))
-    today = at_session.select("session", "instrument_id", "high", "low")
-    measures = indicators.select("session", "instrument_id", "close", "sma_50", "sma_200", "high_252", "low_252")
-    frame = measures.join(listed, on=["session", "instrument_id"], how="semi").join(
-        today, on=["session", "instrument_id"], how="inner"
-    )
-    return frame.group_by("session").agg(
-        members=pl.len(),
-        breadth_50=((pl.col("close") / pl.col("sma_50")).round(9) > 1).mean(),
-        breadth_200=((pl.col("close") / pl.col("sma_200")).round(9) > 1).mean(),
-        new_highs=((pl.col("high") / pl.col("high_252")).round(9) >= 1).sum(),
-        new_lows=((pl.col("low") / pl.col("low_252")).round(9) <= 1).sum(),
-        with_year=pl.col("high_252").count(),
+    is_member = membership(grid, members)
+    is_member[:, [column for column, name in enumerate(grid.instrument_ids) if name in apart]] = False
+    measures = indicators.select("session", "close", "sma_50", "sma_200", "high_252", "low_252")
+    cells = grid.cells(indicators)
+    counts = (cells >= 0) & is_member.ravel()[cells]
+    prices = grid.from_long(bars, ["high", "low"])
+    frame = measures.with_columns(**{name: pl.Series(array.ravel()[cells]) for name, array in prices.items()})
+    return (
+        frame.filter(pl.Series(counts, dtype=pl.Boolean))
+        .group_by("session")
+        .agg(
+            members=pl.len(),
+            breadth_50=((pl.col("close") / pl.col("sma_50")).round(9) > 1).mean(),
+            breadth_200=((pl.col("close") / pl.col("sma_200")).round(9) > 1).mean(),
+            new_highs=((pl.col("high") / pl.col("high_252")).round(9) >= 1).sum(),
+            new_lows=((pl.col("low") / pl.col("low_252")).round(9) <= 1).sum(),
+            with_year=pl.col("high_252").count(),
+        )
     )
 
 
