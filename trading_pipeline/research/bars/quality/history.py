@@ -56,6 +56,7 @@ _UNANNOUNCED_SIGMAS = 12.0
 _ANCHOR_ROWS = 5  # the latest basis is the one that held in most of the last five rows
 _AGREEMENT = 0.20
 _STEP_FLOOR = 1e-4
+_NOISE_QUANTILE, _NOISE_MARGIN = 0.9, 4.0  # steps without an action are the rounding of the two closes
 _MISSING_STEP = 2e-3
 _COARSE = 4 * 86_400e6  # microseconds between bars
 _TINY = 1e-3  # a payment below a tenth of a per cent of the price
@@ -186,11 +187,11 @@ class _History:
         out[self.first] = np.nan
         return out
 
-    def per_group(self, values: Floats, keep: Bools) -> tuple[Floats, Floats]:
-        """Median of `values[keep]` of each row's instrument, and how many there were."""
+    def per_group(self, values: Floats, keep: Bools, quantile: float = 0.5) -> tuple[Floats, Floats]:
+        """Median (or another quantile) of `values[keep]` of each row's instrument, and how many there were."""
         keep = keep & ~np.isnan(values)
         chosen = pl.DataFrame({"group": self.group[keep], "value": values[keep]})
-        found = chosen.group_by("group").agg(pl.col("value").median(), pl.len().alias("count"))
+        found = chosen.group_by("group").agg(pl.col("value").quantile(quantile, "linear"), pl.len().alias("count"))
         at = found["group"].to_numpy()
         median, count = np.full(len(self.ids), np.nan), np.zeros(len(self.ids))
         median[at], count[at] = found["value"].to_numpy(), found["count"].to_numpy()
@@ -472,7 +473,8 @@ def _usual_trading(history: _History, at: Ints) -> tuple[Floats, Floats]:
 class _Payments:
     """Payments by the bar they go ex on. All arrays run over those bars.
 
-    share: payment / close before. step: the fall the provider's adjustment implies, as a fraction (NaN: unknown).
+    share: payment / close before; least, most: what it may have been where the bar hides the day.
+    step: the fall the provider's adjustment implies, as a fraction (NaN: unknown).
     move: median log return to the open, the close and the next close (weekly bars: to the next close).
     sigma: scale of a bar's return. tolerance: what rounding of the two closes leaves open in `step`.
     """
@@ -480,6 +482,8 @@ class _Payments:
     at: Ints
     amount: Floats
     share: Floats
+    least: Floats
+    most: Floats
     step: Floats
     move: Floats
     sigma: Floats
@@ -501,16 +505,17 @@ class _Payments:
 
 def _judge_payments(history: _History, findings: _Findings) -> None:
     step = history.steps(history.log_ratio)
-    quiet, _ = history.per_group(np.abs(step), np.ones(history.count, dtype=bool))
-    tolerance = np.maximum(10 * np.nan_to_num(quiet), _STEP_FLOOR)
+    acted = _acted(history)
+    usual = history.per_group(np.abs(step), ~acted, _NOISE_QUANTILE)[0]
+    tolerance = np.maximum(_NOISE_MARGIN * np.nan_to_num(usual), _STEP_FLOOR)
     payments = _payments(history, step, tolerance)
-    _judge_missing(history, findings, step, tolerance)
+    _judge_missing(history, findings, np.where(acted, np.nan, step), tolerance)
     if not len(payments.at):
         return
-    known = ~np.isnan(payments.step)
     with np.errstate(invalid="ignore"):
-        agrees = np.abs(payments.step - payments.share) <= _AGREEMENT * payments.share + payments.tolerance
-    agrees |= ~known
+        slack = _AGREEMENT * payments.share + payments.tolerance
+        agrees = (payments.step >= payments.least - slack) & (payments.step <= payments.most + slack)
+    agrees |= np.isnan(payments.step)
     _judge_contradictions(history, findings, payments, ~agrees)
     repeated = _judge_repeats(history, findings, payments)
     _judge_amounts(history, findings, payments, agrees & ~repeated)
@@ -535,8 +540,18 @@ def _payments(history: _History, step: Floats, tolerance: Floats) -> _Payments:
     move = np.median(np.stack([opened, close[place], later]) - start, axis=0) if len(place) else np.zeros(0)
     move = np.where(history.coarse[place], later - start, move)  # inside a weekly bar the ex-date may be its last day
     untraded = (history.volume[place] == 0) & (close[place] == start)
-    # The ratio of a weekly bar is that of its first day, so that a payment inside the week steps one bar later.
-    fall = np.where(history.coarse[place], np.where(same, step[place] + step[after], np.nan), step[place])
+    share = amount / np.exp(start)
+    # The ratio of a weekly bar is that of its first day, so that a payment inside the week steps one bar later, and the
+    # price it was divided by is any of that week; two weeks in a row may each step by their own.
+    weekly = history.coarse[place]
+    following = np.where(same, step[after], np.nan)
+    choices = np.stack([step[place], following, step[place] + following])
+    distance = np.where(np.isnan(choices), np.inf, np.abs(-np.expm1(-choices) - share))
+    nearest = np.take_along_axis(choices, np.argmin(distance, axis=0)[None], axis=0)[0]
+    fall = np.where(weekly, np.where(same, nearest, np.nan), step[place])
+    high, low = (np.log(history.fields[name][place]) - history.offset[place] for name in ("high", "low"))
+    least = np.where(weekly, amount / np.exp(np.maximum(high, start)), share)
+    most = np.where(weekly, amount / np.exp(np.minimum(low, start)), share)
     returns = history.steps(close)
     median, moves = history.per_group(np.abs(returns), returns != 0)
     sigma = np.maximum(_MAD * np.nan_to_num(median), _PAYMENT_SIGMA_FLOOR)
@@ -544,7 +559,9 @@ def _payments(history: _History, step: Floats, tolerance: Floats) -> _Payments:
     return _Payments(
         place,
         amount,
-        amount / np.exp(start),
+        share,
+        least,
+        most,
         -np.expm1(-fall),
         np.where(untraded, np.nan, move),
         sigma[place],
@@ -552,14 +569,19 @@ def _payments(history: _History, step: Floats, tolerance: Floats) -> _Payments:
     )
 
 
+def _acted(history: _History) -> Bools:
+    """Rows on which an action may step the adjustment: the bar that goes ex and, among weekly bars, the next."""
+    at = history.at(history.actions)
+    acted = np.zeros(history.count, dtype=bool)
+    acted[at[at >= 0]] = True
+    acted[1:] |= acted[:-1] & history.coarse[1:]
+    return acted
+
+
 def _judge_missing(history: _History, findings: _Findings, step: Floats, tolerance: Floats) -> None:
-    """Steps of the adjustment on bars without any action."""
-    acted = history.at(history.actions)
-    near = np.zeros(history.count, dtype=bool)
-    near[acted[acted >= 0]] = True
-    near[1:] |= near[:-1] & history.coarse[1:]
+    """Steps of the adjustment on bars without any action (`step` is NaN on the others)."""
     with np.errstate(invalid="ignore"):
-        at = np.flatnonzero((np.abs(step) > np.maximum(_MISSING_STEP, 2 * tolerance)) & ~near)
+        at = np.flatnonzero(np.abs(step) > np.maximum(_MISSING_STEP, 2 * tolerance))
     fall = percent(-np.expm1(-step[at]))
     findings.event(
         "dividend_missing", at, text("adjusted as for {} % of the price, without an action", fall, length=len(at))
