@@ -38,8 +38,19 @@ from trading_pipeline.markets import Market
 
 GROUP = "marts"
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"
-_SOURCES_OF_A_MANIFEST = ("dbt_project.yml", "profiles.yml", "models/**/*", "macros/**/*", "tests/**/*")
+# Folders too: a model that was deleted leaves only its folder newer.
+_SOURCES_OF_A_MANIFEST = ("dbt_project.yml", "profiles.yml", "models/**", "models/**/*", "macros/**/*", "tests/**/*")
 _DBT_OUTPUT_LINES = 6
+# Part of a PostgreSQL URL to the variable that dbt_project/profiles.yml reads.
+_CONNECTION = {
+    "host": "WAREHOUSE_HOST",
+    "port": "WAREHOUSE_PORT",
+    "user": "WAREHOUSE_USER",
+    "password": "WAREHOUSE_PASSWORD",
+    "dbname": "WAREHOUSE_DATABASE",
+    "sslmode": "WAREHOUSE_SSLMODE",
+    "sslrootcert": "WAREHOUSE_SSLROOTCERT",
+}
 
 
 class DbtProjectError(TradingPipelineError):
@@ -138,17 +149,14 @@ def connection(url: SecretStr) -> Iterator[None]:
 
     A password reaches dbt through the environment alone: no file, no argument, no log holds it.
     """
-    given = warehouse_environment(url)
+    # What the URL does not say must not come from an older setting of the same variables.
+    given = dict.fromkeys(_CONNECTION.values()) | warehouse_environment(url)
     before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
+    _set_environment(given)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_environment(before)
 
 
 def warehouse_environment(url: SecretStr) -> dict[str, str]:
@@ -159,9 +167,15 @@ def warehouse_environment(url: SecretStr) -> dict[str, str]:
     from psycopg.conninfo import conninfo_to_dict
 
     parts = conninfo_to_dict(url.get_secret_value())
-    names = {name: name for name in ("host", "port", "user", "password", "sslmode", "sslrootcert")}
-    names["dbname"] = "database"
-    return {f"WAREHOUSE_{name.upper()}": str(parts[part]) for part, name in names.items() if parts.get(part)}
+    return {name: str(parts[part]) for part, name in _CONNECTION.items() if parts.get(part)}
+
+
+def _set_environment(values: Mapping[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def prepared_manifest() -> Path:
@@ -172,9 +186,7 @@ def prepared_manifest() -> Path:
     """
     project, target = _project_dir(), _target_dir()
     manifest = target / "manifest.json"
-    changed = max(
-        path.stat().st_mtime for pattern in _SOURCES_OF_A_MANIFEST for path in project.glob(pattern) if path.is_file()
-    )
+    changed = max(path.stat().st_mtime for pattern in _SOURCES_OF_A_MANIFEST for path in project.glob(pattern))
     if manifest.is_file() and manifest.stat().st_mtime >= changed:
         return manifest
     sys.stderr.write(f"Preparing dbt's manifest in {target} (dbt parse; once until a model changes)\n")
@@ -182,9 +194,10 @@ def prepared_manifest() -> Path:
         target.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".parse-", dir=target) as folder:
             _parse(project, Path(folder))
-            # partial_parse.msgpack lets `dbt build` skip parsing; the manifest goes last, it says that all is there.
-            for name in ("partial_parse.msgpack", "manifest.json"):
-                (Path(folder) / name).replace(target / name)
+            made = Path(folder) / manifest.name
+            # A file dated in the future must not ask for this again at every start.
+            os.utime(made, times=(changed := max(changed, made.stat().st_mtime), changed))
+            made.replace(manifest)
     except OSError as error:
         raise DbtProjectError(
             f"dbt's manifest cannot be written in {target}: {error.strerror or error}",

@@ -322,4 +322,4 @@ def test_every_source_is_a_table_of_the_warehouse(asset: dg.AssetsDefinition, ta
 
 
 def test_a_run_leaves_nothing_but_the_manifest_behind(built: dg.ExecuteInProcessResult, target: Path) -> None:
-    assert {path.name for path in target.iterdir()} == {"manifest.json", "partial_parse.msgpack"}
+    assert {path.name for path in target.iterdir()} == {"manifest.json"}
