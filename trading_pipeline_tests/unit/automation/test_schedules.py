@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
@@ -9,21 +10,32 @@ import dagster as dg
 import pytest
 
 from trading_pipeline.automation import schedules
+from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import ASX, MARKETS, US, Market
 from trading_pipeline.sessions import calendar
+from trading_pipeline.settings import load_settings
 
 NEW_YORK = ZoneInfo("America/New_York")
 SYDNEY = ZoneInfo("Australia/Sydney")
 
 
-def tick(schedule: dg.ScheduleDefinition, moment: datetime) -> dg.RunRequest | dg.SkipReason:
-    """What the schedule answers at that moment."""
-    context = dg.build_schedule_context(scheduled_execution_time=moment)
-    data = schedule.evaluate_tick(context)
-    if data.run_requests:
-        (request,) = data.run_requests
-        return request
-    return dg.SkipReason(data.skip_message)
+Tick = Callable[[dg.ScheduleDefinition, datetime], dg.RunRequest | dg.SkipReason]
+
+
+@pytest.fixture(scope="module")
+def tick() -> Tick:
+    """What a schedule answers at a moment, as Dagster evaluates it: a partition that is not there is an error."""
+    repository = build_definitions(load_settings()).get_repository_def()
+
+    def answer(schedule: dg.ScheduleDefinition, moment: datetime) -> dg.RunRequest | dg.SkipReason:
+        context = dg.build_schedule_context(scheduled_execution_time=moment, repository_def=repository)
+        data = schedule.evaluate_tick(context)
+        if data.run_requests:
+            (request,) = data.run_requests
+            return request
+        return dg.SkipReason(data.skip_message)
+
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -38,7 +50,7 @@ def tick(schedule: dg.ScheduleDefinition, moment: datetime) -> dg.RunRequest | d
         (ASX, datetime(2026, 12, 24, 18, tzinfo=SYDNEY), "2026-12-24"),  # a half-day, closed since 14:10
     ],
 )
-def test_a_session_is_asked_for_by_name(market: Market, moment: datetime, session: str) -> None:
+def test_a_session_is_asked_for_by_name(tick: Tick, market: Market, moment: datetime, session: str) -> None:
     request = tick(schedules.end_of_day(market), moment)
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == session
@@ -57,7 +69,7 @@ def test_a_session_is_asked_for_by_name(market: Market, moment: datetime, sessio
         (ASX, datetime(2026, 1, 26, 18, tzinfo=SYDNEY), "does not trade on Monday 26 January"),  # Australia Day
     ],
 )
-def test_a_closed_day_is_skipped_with_its_reason(market: Market, moment: datetime, why: str) -> None:
+def test_a_closed_day_is_skipped_with_its_reason(tick: Tick, market: Market, moment: datetime, why: str) -> None:
     """Never a run for a session of the future, which is what `end_offset=1` would open."""
     answer = tick(schedules.end_of_day(market), moment)
     assert isinstance(answer, dg.SkipReason)
@@ -65,7 +77,7 @@ def test_a_closed_day_is_skipped_with_its_reason(market: Market, moment: datetim
 
 
 @pytest.mark.parametrize("market", MARKETS.values(), ids=lambda market: market.name)
-def test_a_year_of_ticks_asks_for_each_session_once(market: Market) -> None:
+def test_a_year_of_ticks_asks_for_each_session_once(tick: Tick, market: Market) -> None:
     """Through every weekend, holiday, half-day and clock change of 2025."""
     exchange = calendar(market.exchange)
     schedule = schedules.end_of_day(market)
@@ -74,14 +86,14 @@ def test_a_year_of_ticks_asks_for_each_session_once(market: Market) -> None:
     assert asked == [day.isoformat() for day in exchange.between(date(2025, 1, 1), date(2025, 12, 31))]
 
 
-def test_the_lag_of_the_providers_holds_a_late_close_back() -> None:
+def test_the_lag_of_the_providers_holds_a_late_close_back(tick: Tick) -> None:
     """A tick before the close plus the lag waits: the bars are still forming."""
     answer = tick(schedules.end_of_day(US), datetime(2026, 11, 20, 17, tzinfo=NEW_YORK))
     assert isinstance(answer, dg.SkipReason)
     assert "not final before 22:30 UTC" in str(answer.skip_message)
 
 
-def test_sunday_looks_back_on_the_weeks_last_session() -> None:
+def test_sunday_looks_back_on_the_weeks_last_session(tick: Tick) -> None:
     """Also where Friday was a holiday."""
     for sunday, session in ((22, "2026-11-20"), (29, "2026-11-27")):
         request = tick(schedules.market_week(US), datetime(2026, 11, sunday, 12, tzinfo=NEW_YORK))
