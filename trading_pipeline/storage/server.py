@@ -326,7 +326,12 @@ def _programs(owner: _Owner) -> Path:
             for path in [draft, *draft.rglob("*")]:
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-            draft.rename(copy)
+            try:
+                draft.rename(copy)
+            except OSError:
+                if not copy.exists():
+                    raise
+                shutil.rmtree(draft)  # another process was first
     if not _runs(copy / package.name / programs, owner):
         raise StorageUnavailable(
             f"The user {owner.name!r} cannot run the embedded PostgreSQL at {copy}",

@@ -145,8 +145,8 @@ def _differing(declared: Table, standing: pl.DataFrame, rows: pl.DataFrame) -> p
         if dtype.is_float():
             new, old = new.fill_nan(None), old.fill_nan(None)
             allowed = _RELATIVE_TOLERANCE * pl.max_horizontal(new.abs(), old.abs()) + _ABSOLUTE_TOLERANCE
-            # Equal first: infinity less itself is no number.
-            differs |= new.ne_missing(old) & ((new - old).abs() <= allowed).fill_null(False).not_()
+            close = new.is_finite() & old.is_finite() & ((new - old).abs() <= allowed)
+            differs |= new.ne_missing(old) & close.fill_null(False).not_()
         else:
             differs |= new.ne_missing(old)
     return joined.filter(differs).select(declared.names)

@@ -51,7 +51,8 @@ def bars_of(sessions: Sequence[date], tickers: Sequence[str] = ("AAA", "BBB"), c
 
 def dips_of(session: date, prices: dict[str, float]) -> pl.DataFrame:
     """Rows of `dip_opportunities` of one session: one a ticker, with its price."""
-    frame = pl.DataFrame({"ticker": list(prices), "price": list(prices.values())}).with_columns(
+    schema = {"ticker": pl.String, "price": pl.Float64}
+    frame = pl.DataFrame(list(prices.items()), schema=schema, orient="row").with_columns(
         session=pl.lit(session),
         instrument_id="us:" + pl.col("ticker"),
         universes=pl.lit("SPX500"),
