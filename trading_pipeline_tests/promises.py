@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from urllib.parse import urlsplit
 
 import dagster as dg
 import polars as pl
+import psycopg
+from psycopg import sql
 
 from trading_pipeline.automation import jobs
 from trading_pipeline.automation.sensors import range_tags
@@ -74,13 +77,14 @@ class Site:
     folder: Path
     database_url: str
     market: Market = US
+    provider: dict[str, Any] = field(default_factory=lambda: {"market_data_provider": "simulated"})
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
 
     @cached_property
     def settings(self) -> Settings:
-        """Settings of the site: the simulated market, everything under its own folder."""
+        """Settings of the site: the simulated market unless `provider` says otherwise, everything in its own folder."""
         return load_settings(
-            market_data_provider="simulated",
+            **self.provider,
             simulated_tickers=TICKERS,
             state_dir=self.folder,
             database_url=self.database_url,
@@ -95,15 +99,42 @@ class Site:
         return world
 
     def run(
-        self, job: str, first: date, last: date, *, now: datetime | None = None, twist: Twist | None = None
+        self,
+        job: str,
+        first: date,
+        last: date,
+        *,
+        now: datetime | None = None,
+        twist: Twist | None = None,
+        without: Sequence[str] = (),
     ) -> dg.ExecuteInProcessResult:
-        """Run a job for the sessions from `first` to `last`, at `now` (default: when `last` became final)."""
+        """Run a job for the sessions from `first` to `last`, at `now` (default: when `last` became final).
+
+        without: names of assets that are left out.
+        """
         moment = now or final_at(self.market, last)
         definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
-        tags = range_tags(first, last) if first != last else {"dagster/partition": last.isoformat()}
-        return definitions.resolve_job_def(job).execute_in_process(
-            instance=self.instance, tags=tags, run_config=QUIET, raise_on_error=True
+        resolved = definitions.resolve_job_def(job)
+        # The session assets alone: the marts hold no session and have tests of their own.
+        selected = [
+            key
+            for key in resolved.asset_layer.executable_asset_keys
+            if key.path[0] == self.market.name and key.path[-1] not in without
+        ]
+        return resolved.execute_in_process(
+            instance=self.instance,
+            tags=range_tags(first, last) if first != last else {"dagster/partition": last.isoformat()},
+            run_config=QUIET,
+            asset_selection=selected,
         )
+
+    def copy_to(self, other: Site) -> Site:
+        """Make `other` what this site is now: its lake and its rows."""
+        shutil.copytree(self.folder, other.folder, dirs_exist_ok=True)
+        old, new = (f"{urlsplit(site.database_url).path.strip('/')}_simulated" for site in (self, other))
+        with psycopg.connect(self.database_url.replace(urlsplit(self.database_url).path, "/postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(new), sql.Identifier(old)))
+        return other
 
     def publish(self, bars_from: date, first: date, last: date, **how: Any) -> None:
         """Fill the bars from `bars_from` to `last` and publish the decisions from `first` to `last`, each in one run."""
@@ -161,7 +192,7 @@ class Site:
             for number, line in enumerate((root / f"{session}.html").read_text().splitlines())
         ]
         page = pl.DataFrame(lines, schema={"session": pl.Date, "line": pl.Int64, "text": pl.String}, orient="row")
-        return page.filter(~pl.col("text").str.contains("data-generated-at"))
+        return page.filter(~pl.col("text").str.contains("Known as of|Page made"))
 
 
 def final_at(market: Market, session: date) -> datetime:

@@ -30,8 +30,9 @@ from trading_pipeline_tests.promises import (
 
 LAST = date(2024, 3, 15)
 XNYS = calendar("XNYS")
-BARS_FROM = XNYS.offset(LAST, -300)
+BARS_FROM = XNYS.offset(LAST, -270)
 FIRST = XNYS.offset(LAST, -2)
+EVE = XNYS.offset(FIRST, -1)
 SPAN = XNYS.between(FIRST, LAST)
 ASSETS = session_asset_names()
 RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
@@ -41,18 +42,31 @@ NewSite = Callable[[], Site]
 
 
 @pytest.fixture(scope="module")
+def past(new_site: NewSite) -> Site:
+    """A site with bars up to the eve of the span: where every other site but one begins."""
+    site = new_site()
+    site.run(jobs.market_data_name(US), BARS_FROM, EVE)
+    return site
+
+
+@pytest.fixture(scope="module")
+def begun_site(past: Site, new_site: NewSite) -> NewSite:
+    """Makes sites that have that past."""
+    return lambda: past.copy_to(new_site())
+
+
+@pytest.fixture(scope="module")
 def one_run(new_site: NewSite) -> Site:
-    """A site on which the whole span was published by one run of each job."""
+    """A site on which the whole history was filled, and the span published, by one run each."""
     site = new_site()
     site.publish(BARS_FROM, FIRST, LAST)
     return site
 
 
 @pytest.fixture(scope="module")
-def day_by_day(new_site: NewSite) -> Site:
+def day_by_day(begun_site: NewSite) -> Site:
     """A site that lived through the span: each session run on its own evening."""
-    site = new_site()
-    site.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1))
+    site = begun_site()
     for session in SPAN:
         site.run(jobs.end_of_day_name(US), session, session)
     return site
@@ -79,10 +93,10 @@ BARS_ASSETS = {"corporate_actions", "bar_issues", "daily_bars", "market_data", "
 
 
 @pytest.fixture(scope="module")
-def other_future(new_site: NewSite) -> Site:
+def other_future(begun_site: NewSite) -> Site:
     """A site whose provider says something else of every session after the first of the span."""
-    site = new_site()
-    site.publish(BARS_FROM, FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
     return site
 
 
@@ -99,10 +113,10 @@ def test_the_other_future_is_another_one(one_run: Site, other_future: Site) -> N
 
 
 @pytest.fixture(scope="module")
-def run_twice(new_site: NewSite) -> tuple[Site, dict[str, pl.DataFrame]]:
-    """A site on which the last session was run twice, and what every asset held in between, clocks included."""
-    site = new_site()
-    site.publish(BARS_FROM, FIRST, LAST)
+def run_twice(begun_site: NewSite) -> tuple[Site, dict[str, pl.DataFrame]]:
+    """A site on which the span was run twice, and what every asset held in between, clocks included."""
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), FIRST, LAST)
     before = {name: site.versions(name, SPAN) for name in ASSETS}
     site.run(jobs.end_of_day_name(US), FIRST, LAST, now=final_at(US, XNYS.offset(LAST, 1)))
     return site, before
@@ -116,13 +130,13 @@ def test_running_twice_changes_nothing(name: str, run_twice: tuple[Site, dict[st
 
 
 @pytest.fixture(scope="module")
-def killed_at_every_write(new_site: NewSite) -> Site:
+def killed_at_every_write(begun_site: NewSite) -> Site:
     """A site whose last session was killed at its first write, again at its second, and so on, then run to its end.
 
     After every kill each table is read: a state nobody can read fails here.
     """
-    site = new_site()
-    site.publish(BARS_FROM, FIRST, XNYS.offset(LAST, -1))
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
     for write in range(1, 60):
         worker = spawn(site, jobs.end_of_day_name(US), LAST, die_at=write, after=write % 2 == 0)
         output, complaint = worker.communicate(timeout=300)
@@ -142,10 +156,10 @@ def test_killed_at_any_write_a_rerun_converges(name: str, killed_at_every_write:
 
 
 @pytest.fixture(scope="module")
-def two_at_once(new_site: NewSite) -> Site:
+def two_at_once(begun_site: NewSite) -> Site:
     """A site whose last session was run by two processes at the same time."""
-    site = new_site()
-    site.publish(BARS_FROM, FIRST, XNYS.offset(LAST, -1))
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
     workers = [spawn(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
     complaints = [worker.communicate(timeout=300)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], complaints
@@ -161,19 +175,19 @@ class TestThatTheyCanFail:
     """Deliberately broken assets, and the property that catches each."""
 
     def test_an_average_over_the_run_is_caught_by_range_invariance(
-        self, new_site: NewSite, day_by_day: Site, monkeypatch: pytest.MonkeyPatch
+        self, begun_site: NewSite, day_by_day: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It depends on which other sessions happen to be in the run."""
         plain = indicator_science.indicators
         monkeypatch.setattr(
             indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") - pl.col("close").mean())
         )
-        site = new_site()
-        site.publish(BARS_FROM, FIRST, LAST)
+        site = begun_site()
+        site.run(jobs.end_of_day_name(US), FIRST, LAST)
         assert differences("indicators", site.contents("indicators", SPAN), day_by_day.contents("indicators", SPAN))
 
     def test_tomorrows_close_is_caught_by_the_other_future(
-        self, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+        self, begun_site: NewSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plain = indicator_science.indicators
 
@@ -182,14 +196,14 @@ class TestThatTheyCanFail:
             return plain(*given).with_columns(close=tomorrow)
 
         monkeypatch.setattr(indicator_science, "indicators", peeking)
-        sites = [new_site(), new_site()]
-        sites[0].publish(BARS_FROM, FIRST, LAST)
-        sites[1].publish(BARS_FROM, FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+        sites = [begun_site(), begun_site()]
+        sites[0].run(jobs.end_of_day_name(US), FIRST, LAST)
+        sites[1].run(jobs.end_of_day_name(US), FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
         first, second = (site.contents("indicators", [FIRST]) for site in sites)
         assert differences("indicators", first, second)
 
     def test_a_random_number_is_caught_by_idempotence(
-        self, new_site: NewSite, monkeypatch: pytest.MonkeyPatch
+        self, begun_site: NewSite, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import numpy as np
 
@@ -198,8 +212,8 @@ class TestThatTheyCanFail:
         monkeypatch.setattr(
             indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") + noise.random())
         )
-        site = new_site()
-        site.publish(BARS_FROM, FIRST, LAST)
+        site = begun_site()
+        site.run(jobs.end_of_day_name(US), FIRST, LAST)
         before = site.versions("indicators", SPAN)
         site.run(jobs.end_of_day_name(US), FIRST, LAST)
         assert differences("indicators", before, site.versions("indicators", SPAN))
