@@ -175,9 +175,9 @@ def test_ranks_run_linearly_from_1_to_99_among_members_alone(dense_result):
 def test_equal_strength_shares_a_rank_and_a_name_alone_has_none(random_market, daily_bars):
     sessions = random_market(1, sessions=300, tickers=1).sessions
     rise = [100 * 1.001**number for number in range(300)]
-    bars = pl.concat(
-        daily_bars(name, rise if name != "us:C" else rise[::-1], sessions) for name in ("us:A", "us:B", "us:C")
-    )
+    # B is A at another price: the same returns but for their last bits.
+    paths = {"us:A": rise, "us:B": [price * 0.3 / 7 for price in rise], "us:C": rise[::-1]}
+    bars = pl.concat(daily_bars(name, path, sessions) for name, path in paths.items())
     members = bars.select("session", "instrument_id", universe=pl.lit("U"), sector=pl.lit(None, pl.String))
     none = pl.DataFrame(schema={"session": pl.Date, "instrument_id": pl.String, "kind": pl.String, "value": pl.Float64})
     together = indicators(bars, none, members, BENCHMARK, sessions[-1:])
@@ -281,6 +281,16 @@ def test_a_halt_of_more_than_twenty_sessions_breaks_the_chain_of_changes(random_
     assert long["realised_volatility_21"] is None
     assert long["rsi_14"] is not None, "Wilder's averages leave the halt out"
     assert long["high_252"] is None, "26 of 252 sessions without a bar are too many"
+
+
+def test_a_range_that_widens_evenly_has_no_direction_whatever_the_last_bits(random_market, daily_bars):
+    """64.1 - 64.0 and 64.0 - 63.9 are not the same float: a plain comparison would call one larger."""
+    sessions = random_market(1, sessions=60, tickers=1).sessions
+    wider = np.arange(60) / 10
+    bars = daily_bars("us:A", [64.0] * 60, sessions, high=(64 + wider).tolist(), low=(64 - wider).tolist())
+    none = pl.DataFrame(schema={"session": pl.Date, "instrument_id": pl.String, "kind": pl.String, "value": pl.Float64})
+    members = bars.select("session", "instrument_id", universe=pl.lit("U"), sector=pl.lit(None, pl.String))
+    assert indicators(bars, none, members, BENCHMARK, sessions)["adx_14"].null_count() == 60
 
 
 def test_a_name_that_does_not_move_has_no_rsi_and_no_beta(random_market, daily_bars):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -225,6 +227,18 @@ def test_a_range_gives_what_each_session_gives_alone(random_market, seed):
         assert_frame_equal(
             alone, whole.filter(pl.col("session") == session), check_exact=False, rel_tol=1e-9, abs_tol=1e-9
         )
+
+
+def test_a_range_gives_what_each_session_gives_alone_though_the_benchmark_trades_every_third_session(random_market):
+    """200 of its bars take 600 sessions: more than any lookback, so their average is unknown in both."""
+    market = random_market(6, sessions=900, tickers=8, holes=False)
+    third = pl.col("session").is_in(market.sessions[::3])
+    market = replace(market, bars=market.bars.filter(third | (pl.col("instrument_id") != BENCHMARK)))
+    session = market.sessions[897]
+    whole, alone = run(market, market.sessions), run(market, [session])
+    assert_frame_equal(alone, whole.filter(session=session), check_exact=False, rel_tol=1e-9, abs_tol=1e-9)
+    assert alone.select("benchmark", "index_vs_sma_200").row(0) == ("SPY", None)
+    assert alone["index_vs_sma_50"].null_count() == 0
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
