@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -36,6 +37,7 @@ from trading_pipeline.research.panel import (
     TotalReturns,
     cash_paid,
     count_in_span,
+    in_blocks,
     split_cumulation,
     total_returns,
     values_at,
@@ -95,7 +97,7 @@ def dip_opportunities(  # noqa: PLR0917 - the tables it reads, in their order
     cumulation = split_cumulation(grid, actions)
     returns = total_returns(close, cumulation, cash_paid(grid, actions))
     index = market_index(grid, valid, returns, members, benchmark_id)
-    drawdown = extremes(arrays["high"], arrays["low"], close, valid, cumulation)["distance_from_high"]
+    drawdown = in_blocks(extremes, arrays["high"], arrays["low"], close, valid, cumulation)["distance_from_high"]
 
     cells = dips["cell"].to_numpy()
     percentile = _drawdown_percentile(drawdown, cells, cells // grid.shape[1])
@@ -222,17 +224,8 @@ def _split(
         here = judges[falls.row]
         market = series.level[falls.row] - series.level[high_row]
         market_part[here] = (falls.beta_market * market)[here]
-        own = returns.daily[:, columns]
-        moments = Moments.of(
-            {"own": own, "market": np.broadcast_to(series.daily[:, None], own.shape), "sector": peers}, YEAR
-        )
-        market_variance = moments.covariance("market", "market")
-        sector_to_market = moments.covariance("sector", "market") / market_variance
-        sector_variance = moments.covariance("sector", "sector")
-        apart = sector_variance - sector_to_market**2 * market_variance
-        apart = np.where(apart > LEAST_APART * sector_variance, apart, np.nan)
-        beta = (moments.covariance("own", "sector") - sector_to_market * moments.covariance("own", "market")) / apart
-        beta = np.where(moments.count >= SPAN_COVERAGE * YEAR, beta, np.nan)
+        betas = in_blocks(partial(_sector_betas, series.daily), returns.daily[:, columns], peers)
+        sector_to_market, beta = betas["sector_to_market"], betas["own_to_sector"]
 
         chosen = here[has_sector]
         dip, of_pair = has_sector[chosen], pair[chosen]
@@ -252,6 +245,20 @@ def _split(
         "company_part": company_part,
         "beta_sector": beta_sector,
     }
+
+
+def _sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
+    """Beta of the peers to the market, and of the stock to what the peers do beyond the market."""
+    series = {"own": own, "market": np.broadcast_to(market[:, None], own.shape), "sector": peers}
+    moments = Moments.of(series, YEAR)
+    market_variance = moments.covariance("market", "market")
+    sector_to_market = moments.covariance("sector", "market") / market_variance
+    sector_variance = moments.covariance("sector", "sector")
+    apart = sector_variance - sector_to_market**2 * market_variance
+    apart = np.where(apart > LEAST_APART * sector_variance, apart, np.nan)
+    beta = (moments.covariance("own", "sector") - sector_to_market * moments.covariance("own", "market")) / apart
+    enough = moments.count >= SPAN_COVERAGE * YEAR
+    return {"sector_to_market": sector_to_market, "own_to_sector": np.where(enough, beta, np.nan)}
 
 
 def _peer_returns(daily: Floats, sector_codes: Integers, columns: Integers, codes: Integers, sectors: int) -> Floats:

