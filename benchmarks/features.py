@@ -2,10 +2,10 @@
 
 The baseline is what a daily job does when it is replayed over history: for every session the same functions on that
 session's lookback, cut out of frames sorted by session beforehand. 20 sessions spread over the second half of the ten
-years (where the lookback is full) are run one by one and their mean is scaled to all sessions; a full replay takes the
-better part of an hour. Each call is made twice and the faster one counts, on both sides, so that another process on
-the machine weighs on neither. Both sides run in this process, one after the other, on random walks with splits, dividends,
-missing bars, late listings and delistings. Dagster and storage are on neither side.
+years (where the lookback is full) are run one by one and their mean is scaled to all sessions; a full replay takes
+about an hour. Each call is made twice and the faster one counts, on both sides, so that another process on the machine
+weighs on neither. Both sides run in this process, one after the other, on random walks with splits, dividends, missing
+bars, late listings and delistings. Dagster and storage are on neither side.
 """
 
 from __future__ import annotations
