@@ -6,6 +6,8 @@ that more than one package raises. Provider failures live in `providers/errors.p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class TradingPipelineError(Exception):
     """Base of every error of ours: `problem` says what is wrong, `remedy` how to mend it."""
@@ -27,8 +29,9 @@ class UnknownName(TradingPipelineError):
     """A market, universe, provider or ticker that nobody has heard of. The message lists the known ones."""
 
     @classmethod
-    def of(cls, what: str, name: str, known: object) -> UnknownName:
-        listed = ", ".join(sorted(str(item) for item in known))  # type: ignore[attr-defined]
+    def of(cls, what: str, name: str, known: Iterable[object]) -> UnknownName:
+        """The error of a name that is not among `known`, which it lists."""
+        listed = ", ".join(sorted(str(item) for item in known))
         return cls(f"There is no {what} named {name!r}", f"Known: {listed or 'none'}")
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:

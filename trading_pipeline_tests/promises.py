@@ -132,12 +132,16 @@ class Site:
         """Make `other` what this site is now: its lake and its rows."""
         shutil.copytree(self.folder, other.folder, dirs_exist_ok=True)
         old, new = (f"{urlsplit(site.database_url).path.strip('/')}_simulated" for site in (self, other))
-        with psycopg.connect(self.database_url.replace(urlsplit(self.database_url).path, "/postgres"), autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(new), sql.Identifier(old)))
+        with psycopg.connect(
+            self.database_url.replace(urlsplit(self.database_url).path, "/postgres"), autocommit=True
+        ) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(new), sql.Identifier(old))
+            )
         return other
 
     def publish(self, bars_from: date, first: date, last: date, **how: Any) -> None:
-        """Fill the bars from `bars_from` to `last` and publish the decisions from `first` to `last`, each in one run."""
+        """Fill the bars from `bars_from` and publish the decisions from `first`, both up to `last`, in one run each."""
         self.run(jobs.market_data_name(self.market), bars_from, last, **how)
         self.run(jobs.decisions_name(self.market), first, last, **how)
 
@@ -209,10 +213,7 @@ def differences(name: str, ours: pl.DataFrame, theirs: pl.DataFrame) -> list[str
     found = []
     for column in ours.columns:
         left, right = ours[column], theirs[column]
-        if left.dtype.is_float():
-            near = _near(left, right)
-        else:
-            near = left.eq_missing(right)
+        near = _near(left, right) if left.dtype.is_float() else left.eq_missing(right)
         if not near.all():
             row = near.arg_min()
             found.append(f"{name}.{column}: {left[row]!r} and {right[row]!r} in {ours.row(row, named=True)}")
@@ -314,7 +315,7 @@ def _worker() -> None:
     killer.around(files, "put_text")
     site = Site(given.folder, os.environ["PROMISES_DATABASE_URL"])
     site.run(given.job, given.session, given.session)
-    print(f"writes={killer.writes}")
+    sys.stdout.write(f"writes={killer.writes}\n")
 
 
 def writes_of(output: str) -> int:
@@ -327,6 +328,7 @@ def writes_of(output: str) -> int:
 def days_before(market: Market, session: date, count: int) -> date:
     """The session `count` sessions before `session`."""
     return calendar(market.exchange).offset(session, -count)
+
 
 if __name__ == "__main__":
     _worker()

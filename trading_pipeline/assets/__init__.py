@@ -1,1 +1,1 @@
-"""What exists: one module per group of the lineage graph, thin. The science is in research/, the writing in storage/."""
+"""What exists: one module per group of the lineage graph, thin. Science is in research/, writing in storage/."""

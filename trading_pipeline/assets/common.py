@@ -26,7 +26,7 @@ WORLD = "world"
 def world_resource(open_world: Callable[[], World]) -> dg.ResourceDefinition:
     """The world of a run: opened when first used, closed at the end, and held under the run's own lock meanwhile.
 
-    The lock lets the reaper tell a run whose worker was killed from one that is still at work: it goes with the process.
+    The lock goes with the process, so the reaper can tell a run whose worker was killed from one still at work.
     """
 
     @contextmanager
@@ -144,4 +144,3 @@ def report(
         return metadata
     context.log_event(dg.AssetObservation(asset_key=key_of(market, name), metadata=metadata))
     return {}
-

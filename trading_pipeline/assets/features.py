@@ -22,10 +22,14 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         kinds={"polars", "deltalake"},
         code_version="1",
         description=(
-            "Returns, moving averages, ATR, RSI, MACD, ADX, volatility, 52-week high and low, volume ratio and relative "
-            "strength of every instrument, in the prices of the session itself: a later split changes nothing."
+            "Returns, moving averages, ATR, RSI, MACD, ADX, volatility, 52-week high and low, volume ratio and "
+            "relative strength of every instrument, in the prices of the session itself: a later split changes nothing."
         ),
-        ins={"daily_bars": science.LOOKBACK, "corporate_actions": science.LOOKBACK, "universe_members": science.LOOKBACK},
+        ins={
+            "daily_bars": science.LOOKBACK,
+            "corporate_actions": science.LOOKBACK,
+            "universe_members": science.LOOKBACK,
+        },
     )
     def indicators(
         context: dg.AssetExecutionContext,

@@ -43,7 +43,7 @@ _SAYS = {
         "adjustment happens on reading."
     ),
     CORPORATE_ACTIONS: "Splits, dividends and capital gains by ex-date, each version with the time it was in force.",
-    BAR_ISSUES: "What the quality rules found: rejected rows live here alone, with the rule they broke and the numbers.",
+    BAR_ISSUES: "What the quality rules found; rejected rows live here alone, with their rule and the numbers.",
 }
 
 
@@ -97,7 +97,8 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
 
     history = lookback(quality.LOOKBACK)
     received = [
-        dg.AssetDep(key_of(market, table.name), partition_mapping=history) for table in (RECEIVED_BARS, RECEIVED_ACTIONS)
+        dg.AssetDep(key_of(market, table.name), partition_mapping=history)
+        for table in (RECEIVED_BARS, RECEIVED_ACTIONS)
     ]
 
     def out(table: Table) -> dg.AssetOut:
@@ -149,8 +150,8 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
         owners=OWNERS,
         code_version="1",
         description=(
-            "The bars in PostgreSQL, to query and join: as traded, with the adjusted close, the quality and the source. "
-            "Shown and joined, never computed from. adjusted_close follows every later split and dividend."
+            "The bars in PostgreSQL, to query and join: as traded, with the adjusted close, the quality and the "
+            "source. Shown and joined, never computed from. adjusted_close follows every later split and dividend."
         ),
         metadata={"dagster/table_name": "public.market_data"},
         partitions_def=partitions,

@@ -1,7 +1,7 @@
 """`market_data`: the bars in PostgreSQL, with an adjusted close that follows every later split and dividend.
 
-What belongs here: bringing rows of the lake's `daily_bars` into the warehouse's `market_data`. What does not: any number
-that other assets compute with; those read the lake.
+What belongs here: bringing rows of the lake's `daily_bars` into the warehouse's `market_data`. What does not: any
+number that other assets compute with; those read the lake.
 """
 
 from __future__ import annotations

@@ -141,6 +141,12 @@ def reason_without_members(market: Market, universe: str, sessions: Sequence[dat
     )
 
 
+@cache
+def known_sectors() -> pl.DataFrame:
+    """[instrument_id, sector] of every instrument whose sector is known, the latest one."""
+    return read_sectors(_seed("sectors.csv"), "sectors.csv").select("instrument_id", "sector")
+
+
 def survivorship_coverage(
     members: pl.DataFrame, bars: pl.DataFrame, thresholds: Mapping[str, float] | None = None
 ) -> pl.DataFrame:

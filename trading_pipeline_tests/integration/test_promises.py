@@ -1,8 +1,8 @@
 """The promises, for every session asset: found in the definitions, each under the same properties.
 
 *Range invariance*: one run over a range equals day-by-day runs. *No look-ahead*: another future moves no row of the
-past. *Idempotence*: running twice changes nothing. *Crash safety*: killed at any write, what is there can be read, and a
-rerun converges. *Concurrency*: two runs of the same sessions end as one. The last tests show that each can fail.
+past. *Idempotence*: running twice changes nothing. *Crash safety*: killed at any write, what is there can be read,
+and a rerun converges. *Concurrency*: two runs of the same sessions end as one. The last tests show that each can fail.
 """
 
 from __future__ import annotations
@@ -180,7 +180,9 @@ class TestThatTheyCanFail:
         """It depends on which other sessions happen to be in the run."""
         plain = indicator_science.indicators
         monkeypatch.setattr(
-            indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") - pl.col("close").mean())
+            indicator_science,
+            "indicators",
+            lambda *given: plain(*given).with_columns(pl.col("close") - pl.col("close").mean()),
         )
         site = begun_site()
         site.run(jobs.end_of_day_name(US), FIRST, LAST)

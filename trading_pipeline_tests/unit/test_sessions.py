@@ -74,7 +74,9 @@ def test_a_clock_change_moves_the_close_in_utc_only(exchange: str, before: date,
     """The local close stays, its UTC hour moves with daylight saving."""
     ours = calendar(exchange)
     assert ours.close_at(after).hour - ours.close_at(before).hour == shift
-    assert ours.close_at(after).astimezone(ours.timezone).time() == ours.close_at(before).astimezone(ours.timezone).time()
+    assert (
+        ours.close_at(after).astimezone(ours.timezone).time() == ours.close_at(before).astimezone(ours.timezone).time()
+    )
 
 
 def test_a_lag_holds_the_session_back() -> None:
