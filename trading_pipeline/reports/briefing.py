@@ -107,8 +107,8 @@ class BriefingInputs:
 
     @property
     def deepest_first(self) -> pl.DataFrame:
-        """The session's dips, deepest first."""
-        return self.dips.sort(["dip_pct", "instrument_id"], descending=[True, False])
+        """The session's dips, deepest first, their parts as `contributions`."""
+        return contributions(self.dips).sort(["dip_pct", "instrument_id"], descending=[True, False])
 
     @property
     def benchmark_name(self) -> str:
@@ -160,6 +160,18 @@ def streak_sentence(regime: pl.DataFrame, session: date) -> str:
 def threshold_counts(inputs: BriefingInputs) -> list[tuple[float, int]]:
     """How many dips have passed each configured threshold, ascending."""
     return [(threshold, inputs.dips.filter(pl.col("dip_pct") >= threshold).height) for threshold in inputs.thresholds]
+
+
+def contributions(dips: pl.DataFrame) -> pl.DataFrame:
+    """The market, sector and company parts as fractions that add up to the total return since the high's close.
+
+    The table holds them as log returns, which a reader takes for returns: -1.66 would read as a loss of 166 %. Each is
+    scaled by (exp(fall) - 1) / fall, the logarithmic linking of D. R. Cariño, Combining Attribution Effects Over Time
+    (Journal of Performance Measurement, 1999).
+    """
+    fall = pl.col("fall")
+    scale = pl.when(fall.abs() < 1e-9).then(1.0).otherwise((fall.exp() - 1) / fall)
+    return dips.with_columns(pl.col([f"{name}_part" for name in charts.PART_COLOURS]) * scale)
 
 
 def issue_counts(issues: pl.DataFrame) -> pl.DataFrame:
@@ -381,6 +393,7 @@ def _coverage(coverage: pl.DataFrame) -> list[dict[str, Any]]:
 
 __all__ = [
     "BriefingInputs",
+    "contributions",
     "index_name",
     "issue_counts",
     "regime_sentence",

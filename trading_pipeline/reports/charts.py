@@ -89,14 +89,14 @@ def sparkline(sessions: Sequence[date], closes: Sequence[float], high: date | No
         {"x": index, "y": close, "mark": "high" if session == high else "last" if index == last else None}
         for index, (session, close) in enumerate(zip(sessions, closes, strict=True))
     ]
-    return _draw({**_sparkline_spec(), "datasets": {ROWS: values}})
+    return _draw(_filled(_sparkline_spec(), values))
 
 
 def stacked_bar(parts: dict[str, float], span: tuple[float, float], colours: dict[str, str]) -> str:
     """Parts of a whole on both sides of zero, as one bar; `span` is the common scale of all bars of a table."""
     # A category's place in the stack is its place in the dict: the same in every row.
     values = [{"part": name, "value": value, "place": place} for place, (name, value) in enumerate(parts.items())]
-    return _draw({**_stacked_bar_spec(span, tuple(colours.items())), "datasets": {ROWS: values}})
+    return _draw(_filled(_stacked_bar_spec(span, tuple(colours.items())), values))
 
 
 @cache
@@ -201,6 +201,10 @@ def _specification(chart: Any, size: tuple[int, int]) -> dict[str, Any]:
     spec = chart.properties(width=size[0], height=size[1], padding=0).to_dict()
     spec["config"] = {**_CONFIG, "axis": {}}
     return spec  # type: ignore[no-any-return]
+
+
+def _filled(spec: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**spec, "datasets": {**spec.get("datasets", {}), ROWS: rows}}
 
 
 def _draw(spec: dict[str, Any]) -> str:

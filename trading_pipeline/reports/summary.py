@@ -58,7 +58,7 @@ def _regime(inputs: BriefingInputs) -> list[RenderableType]:
     headline.append(f": {regime_sentence(today)}")
     lines = [line.strip() for line in today["reasons"].splitlines() if line.strip()]
     streak = streak_sentence(inputs.regime, inputs.session)
-    return [headline, *(Text(f"  - {line}") for line in lines), *([Text(f"  {streak}", style="dim")] if streak else [])]
+    return [headline, _listed(lines), *([Text(f"  {streak}", style="dim")] if streak else [])]
 
 
 def _dips(inputs: BriefingInputs) -> list[RenderableType]:
@@ -96,13 +96,23 @@ def _quarantine(inputs: BriefingInputs) -> list[RenderableType]:
     counts = issue_counts(inputs.issues)
     totals = counts.group_by("severity", maintain_order=True).agg(pl.col("issues").sum())
     spoken = ", ".join(f"{issues} {severity}" for severity, issues in totals.iter_rows())
-    lines: list[RenderableType] = [Text(f"\nQuarantine: {wording.count(inputs.issues.height, 'issue')} ({spoken}).")]
-    for row in counts.head(RULES).iter_rows(named=True):
-        where = wording.count(row["instruments"], "ticker")
-        lines.append(Text(f"  - {row['rule']}: {wording.number(row['issues'], 0)} {row['severity']}, {where}"))
+    rules = [
+        f"{rule}: {wording.number(issues, 0)} {severity}, {wording.count(instruments, 'ticker')}"
+        for severity, rule, issues, instruments in counts.head(RULES).iter_rows()
+    ]
     if counts.height > RULES:
-        lines.append(Text(f"  - and {wording.count(counts.height - RULES, 'more rule')}"))
-    return lines
+        rules.append(f"and {wording.count(counts.height - RULES, 'more rule')}")
+    return [
+        Text(f"\nQuarantine: {wording.count(inputs.issues.height, 'issue')} ({spoken})."),
+        _listed(rules),
+    ]
+
+
+def _listed(lines: list[str]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for line in lines:
+        grid.add_row("  -", Text(line))
+    return grid
 
 
 def _pointers(inputs: BriefingInputs, briefing: str | None, ui_command: str) -> Text:

@@ -25,7 +25,8 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESK, TABLET, PHONE = {"width": 1280, "height": 900}, {"width": 800, "height": 1100}, {"width": 390, "height": 844}
+PAPER = {"width": 703, "height": 1000}  # A4 less its margins, in CSS pixels
 
 pytestmark = [
     pytest.mark.browser,
@@ -93,7 +94,7 @@ def opened(chromium: Any, folder: Path) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("size", [DESK, TABLET, PHONE], ids=["desk", "tablet", "phone"])
 @pytest.mark.parametrize("name", ["full", "quiet", "hostile"])
 def test_a_page_fits_its_screen_complains_of_nothing_and_asks_for_nothing(opened, name, size, scheme):
     page = opened(name, size, scheme)
@@ -101,6 +102,14 @@ def test_a_page_fits_its_screen_complains_of_nothing_and_asks_for_nothing(opened
     assert page.requests == [page.tab.url]
     page.ask("document.querySelectorAll('details').forEach(part => part.open = true)")
     assert page.ask("document.documentElement.scrollWidth") <= size["width"]
+    beyond_the_margin = """() => {
+      const main = document.querySelector('main');
+      const edge = main.getBoundingClientRect().right - parseFloat(getComputedStyle(main).paddingRight);
+      return [...main.querySelectorAll('*')]
+        .filter(element => !element.closest('.scroll, svg') && element.getBoundingClientRect().right > edge + 1)
+        .map(element => element.outerHTML.slice(0, 80));
+    }"""
+    assert page.ask(beyond_the_margin) == []
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
@@ -171,6 +180,14 @@ def test_text_stands_out_from_what_is_behind_it(opened, scheme):
         }"""
     )
     assert weak == []
+
+
+def test_on_paper_it_is_light_fits_the_sheet_and_stays_a_table(opened):
+    page = opened("full", PAPER, "dark")
+    page.tab.emulate_media(media="print", color_scheme="dark")
+    assert page.ask("document.documentElement.scrollWidth") <= PAPER["width"]
+    assert page.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.ask("getComputedStyle(document.querySelector('.dips tbody tr')).display") == "table-row"
 
 
 def test_a_simulated_page_says_so_before_anything_else(opened):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime
 
 import polars as pl
 import pytest
 
-from trading_pipeline.reports.briefing import TOP_DIPS, issue_counts, regime_sentence, render, streak_sentence
+from trading_pipeline.reports.briefing import (
+    TOP_DIPS,
+    contributions,
+    issue_counts,
+    regime_sentence,
+    render,
+    streak_sentence,
+)
 from trading_pipeline_tests.briefings import SESSION, briefing_inputs, dip_rows, quiet_inputs, regime_rows
 
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -64,7 +72,7 @@ def test_numbers_are_shown_as_in_the_frame(page):
         f"{deepest['price']:,.2f}",
         f"{deepest['high_252']:,.2f}",
         f"{deepest['sessions_since_high']} sessions",
-        f"{abs(deepest['company_part']) * 100:.1f}%",
+        f"{abs(contributions(dip_rows())['company_part'][0]) * 100:.1f}%",
         f"{deepest['drawdown_percentile'] * 100:.0f}%",
     ):
         assert shown in row
@@ -85,7 +93,7 @@ def test_what_was_quarantined_is_told_by_rule_the_gravest_first(page):
 
 
 def test_a_universe_below_its_threshold_is_named_in_words(page):
-    assert re.search(r"MEGA_CAP 30 22 73\.3% ▼ under its 80%", text(page))
+    assert re.search(r"MEGA_CAP 30 22 73\.3% ▼ under 80%", text(page))
     assert "SPX500 503 498 99.0%" in text(page)
 
 
@@ -151,6 +159,16 @@ def test_what_comes_with_the_data_is_text_and_never_markup():
     )
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 9
+
+
+def test_the_parts_shown_add_up_to_the_total_return_and_never_beyond_a_total_loss():
+    crash = dip_rows(1).with_columns(fall=-2.19, market_part=-0.46, sector_part=-0.07, company_part=-1.66)
+    shown = contributions(crash).row(0, named=True)
+    parts = [shown[f"{name}_part"] for name in ("market", "sector", "company")]
+    assert sum(parts) == pytest.approx(math.expm1(-2.19))
+    assert parts[2] / sum(parts) == pytest.approx(1.66 / 2.19)
+    flat = dip_rows(1).with_columns(fall=0.0, market_part=-0.1, sector_part=0.04, company_part=0.06)
+    assert contributions(flat).select("market_part", "company_part").row(0) == (-0.1, 0.06)
 
 
 def test_how_long_the_environment_has_lasted():

@@ -21,11 +21,13 @@ def rectangles(svg: str) -> dict[str, tuple[float, float]]:
 
 def test_parts_stack_on_both_sides_of_zero_to_one_scale():
     parts = {"market": 0.05, "sector": -0.1, "company": -0.2}
-    bars = rectangles(charts.stacked_bar(parts, (-0.4, 0.1), charts.PART_COLOURS))
+    svg = charts.stacked_bar(parts, (-0.4, 0.1), charts.PART_COLOURS)
+    bars = rectangles(svg)
     width, zero = charts.BAR_SIZE[0], 0.8 * charts.BAR_SIZE[0]
     assert bars[charts.GREY] == pytest.approx((zero, 0.1 * width))
     assert bars[charts.ORANGE] == pytest.approx((zero - 0.2 * width, 0.2 * width))
     assert bars[charts.BLUE] == pytest.approx((zero - 0.6 * width, 0.4 * width))
+    assert re.findall(r'<line transform="translate\(([\d.]+),0\)"', svg) == [f"{zero:g}"]
 
 
 def test_a_sparkline_marks_the_high_and_the_last_close():

@@ -8,6 +8,7 @@ from datetime import date
 import polars as pl
 from rich.console import Console, RenderableType
 
+from trading_pipeline.reports.briefing import contributions
 from trading_pipeline.reports.summary import TOP_DIPS, summary_renderable
 from trading_pipeline_tests.briefings import briefing_inputs, dip_rows, quiet_inputs, regime_rows
 
@@ -33,7 +34,7 @@ def test_a_run_ends_with_regime_dips_quarantine_and_where_to_look():
 
 
 def test_the_deepest_dips_come_first_with_whole_numbers_even_in_80_columns():
-    dips = dip_rows().sort("dip_pct", descending=True)
+    dips = contributions(dip_rows()).sort("dip_pct", descending=True)
     shown = printed(summary_renderable(briefing_inputs(), briefing=None))
     for dip in dips.head(TOP_DIPS).iter_rows(named=True):
         [line] = [line for line in shown.splitlines() if line.strip().startswith(dip["ticker"])]
