@@ -109,14 +109,17 @@ def test_the_environment_is_the_one_people_remember(
 
 
 def test_a_dip_is_split_adjusted_and_named_as_it_traded(site: Site) -> None:
-    """Facebook's fall of February 2022 under its old ticker; Tesla's after its 3:1 split that August."""
-    dips = site.contents("dip_opportunities", [date(2022, 2, 3), date(2022, 12, 30)])
-    facebook = dips.filter(pl.col("session") == date(2022, 2, 3), pl.col("instrument_id") == "us:FB").row(0, named=True)
-    assert facebook["ticker"] == "FB"
-    assert facebook["price"] == pytest.approx(237.76, abs=0.01)
-    assert facebook["dip_pct"] == pytest.approx(100 * (1 - 237.76 / 384.33), abs=0.01)
-    tesla = dips.filter(pl.col("session") == date(2022, 12, 30), pl.col("ticker") == "TSLA").row(0, named=True)
+    """Netflix after its report of January 2022, Ball still as BLL, Tesla after its 3:1 split of August 2022."""
+    days = [date(2022, 1, 21), date(2022, 5, 9), LAST]
+    dips = site.contents("dip_opportunities", days)
+    (netflix,) = dips.filter(pl.col("session") == days[0], pl.col("ticker") == "NFLX").rows(named=True)
+    assert netflix["dip_pct"] == pytest.approx(100 * (1 - 397.50 / 700.99), abs=0.01)
+    assert netflix["company_part"] < netflix["market_part"]
+    (ball,) = dips.filter(pl.col("session") == days[1], pl.col("instrument_id") == "us:BLL").rows(named=True)
+    assert ball["ticker"] == "BLL"
+    (tesla,) = dips.filter(pl.col("session") == LAST, pl.col("ticker") == "TSLA").rows(named=True)
     assert tesla["high_252"] == pytest.approx(402.67, abs=0.01)
+    assert tesla["price"] == pytest.approx(123.18, abs=0.01)
     assert tesla["company_part"] < tesla["market_part"] < 0
 
 
