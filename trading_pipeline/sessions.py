@@ -145,7 +145,9 @@ class ExchangeCalendar:
 
 
 def _as_date(day: np.datetime64) -> date:
-    return day.item()  # type: ignore[no-any-return]
+    as_date = day.astype("datetime64[D]").item()
+    assert isinstance(as_date, date)
+    return as_date
 
 
 def _aware(moment: datetime) -> datetime:

@@ -79,7 +79,7 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
         required_resource_keys={WORLD},
         pool=provider_pool(provider),
     )
-    def receive(context: dg.AssetExecutionContext, universe_members: pl.DataFrame) -> Iterator[dg.MaterializeResult]:
+    def receive(context: dg.AssetExecutionContext, universe_members: pl.DataFrame) -> Iterator[dg.MaterializeResult[None]]:
         world = world_of(context)
         got = world.receive(market, universe_members, run_sessions(context))
         needed = world.settings.coverage_threshold
@@ -158,7 +158,7 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},
     )
-    def market_data(context: dg.AssetExecutionContext, daily_bars: pl.DataFrame) -> dg.MaterializeResult:
+    def market_data(context: dg.AssetExecutionContext, daily_bars: pl.DataFrame) -> dg.MaterializeResult[None]:
         written = serve_bars(world_of(context), market, run_sessions(context), daily_bars)
         return dg.MaterializeResult(metadata=report(context, market, "market_data", {"written": str(written)}))
 

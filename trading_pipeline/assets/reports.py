@@ -34,7 +34,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},
     )
-    def daily_briefing(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def daily_briefing(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from trading_pipeline.reports.daily import NAME, briefing_page, place_of
         from trading_pipeline.storage import files
 

@@ -39,7 +39,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},
     )
-    def received_watchlist(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def received_watchlist(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         changes = world_of(context).receive_watchlist(market)
         listed = changes.filter(pl.col("listed"))["ticker"].to_list()
         gone = changes.filter(~pl.col("listed"))["ticker"].to_list()

@@ -63,7 +63,7 @@ def gather(world: World, market: Market, session: date) -> BriefingInputs:
     benchmark = world.index_of(market).benchmark
     drawn = exchange.between(exchange.offset(year_ago, -AVERAGE), session)
     prices = bars(
-        world.lake, market, drawn, as_of=world.as_of, adjust="splits", instruments=[*deepest, benchmark]
+        world.lake, market.name, drawn, as_of=world.as_of, adjust="splits", instruments=[*deepest, benchmark]
     ).sort("instrument_id", "session")
     return BriefingInputs(
         market=market,

@@ -49,7 +49,7 @@ class SessionTableIOManager(dg.IOManager):
             )
         if table.kind is Kind.DECISION:
             computed_at = self.world.now()
-            written = self.world.lake.publish(market.name, table.name, sessions, frame, computed_at)
+            written: object = self.world.lake.publish(market.name, table.name, sessions, frame, computed_at)
             if table.name in SERVED:
                 self.world.warehouse.publish(market.name, table.name, sessions, frame, computed_at)
         else:
