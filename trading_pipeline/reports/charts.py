@@ -96,7 +96,8 @@ def stacked_bar(parts: dict[str, float], span: tuple[float, float], colours: dic
     """Parts of a whole on both sides of zero, as one bar; `span` is the common scale of all bars of a table."""
     # A category's place in the stack is its place in the dict: the same in every row.
     values = [{"part": name, "value": value, "place": place} for place, (name, value) in enumerate(parts.items())]
-    return _draw(_filled(_stacked_bar_spec(span, tuple(colours.items())), values))
+    low, high = (round(end, 9) for end in span)
+    return _draw(_filled(_stacked_bar_spec((low, high), tuple(colours.items())), values))
 
 
 @cache
@@ -204,6 +205,8 @@ def _specification(chart: Any, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def _filled(spec: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    # The last bits of a number depend on how long a range it was computed in; a drawing must not.
+    rows = [{name: round(each, 9) if isinstance(each, float) else each for name, each in row.items()} for row in rows]
     return {**spec, "datasets": {**spec.get("datasets", {}), ROWS: rows}}
 
 
