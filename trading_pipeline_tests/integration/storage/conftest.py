@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +16,9 @@ import polars as pl
 import pytest
 
 from trading_pipeline.settings import Settings
+from trading_pipeline.storage.lake import Lake
 from trading_pipeline.storage.server import stop_server
+from trading_pipeline.storage.warehouse import Warehouse
 from trading_pipeline.tables import DAILY_BARS, DIP_OPPORTUNITIES, MARKET_DATA, MARKET_REGIME, MOMENT
 
 KNOWN_AT = datetime(2024, 1, 31, 22, tzinfo=UTC)
@@ -161,3 +164,57 @@ def python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         if child.poll() is None:
             child.kill()
         child.communicate()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 endpoint over real HTTP on the loopback interface."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def s3_settings_of(endpoint: str, bucket: str, **more: object) -> Settings:
+    return Settings(
+        lake_url=f"s3://{bucket}/lake",
+        aws_endpoint_url=endpoint,
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="very-secret-key",
+        _env_file=None,
+        **more,
+    )
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str) -> str:
+    import boto3
+
+    name = f"lake-{uuid.uuid4().hex[:8]}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="AKIDEXAMPLE",
+        aws_secret_access_key="very-secret-key",
+    )
+    client.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def s3_settings() -> Callable[..., Settings]:
+    """Settings of a lake in a bucket at an endpoint."""
+    return s3_settings_of
+
+
+@pytest.fixture(params=["folder", "s3"])
+def any_lake(request: pytest.FixtureRequest, warehouse: Warehouse, tmp_path: Path) -> Lake:
+    """An empty lake: once in a folder (with a space in its name), once in a bucket."""
+    if request.param == "folder":
+        return Lake.of(Settings(state_dir=tmp_path / "with space", _env_file=None), warehouse)
+    endpoint, name = request.getfixturevalue("s3_endpoint"), request.getfixturevalue("bucket")
+    return Lake.of(s3_settings_of(endpoint, name), warehouse)

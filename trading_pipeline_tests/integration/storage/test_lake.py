@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -21,51 +19,9 @@ NOON = datetime(2024, 1, 12, 12, tzinfo=UTC)
 MON, TUE, WED, THU, FRI = (date(2024, 1, day) for day in (8, 9, 10, 11, 12))
 
 
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    """An S3 endpoint over real HTTP on the loopback interface."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def s3_settings(endpoint: str, bucket: str, **more: object) -> Settings:
-    return Settings(
-        lake_url=f"s3://{bucket}/lake",
-        aws_endpoint_url=endpoint,
-        aws_access_key_id="AKIDEXAMPLE",
-        aws_secret_access_key="very-secret-key",
-        _env_file=None,
-        **more,
-    )
-
-
 @pytest.fixture
-def bucket(s3_endpoint: str) -> str:
-    import boto3
-
-    name = f"lake-{uuid.uuid4().hex[:8]}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="AKIDEXAMPLE",
-        aws_secret_access_key="very-secret-key",
-    )
-    client.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture(params=["folder", "s3"])
-def lake(request, warehouse, tmp_path) -> Lake:
-    if request.param == "folder":
-        return Lake.of(Settings(state_dir=tmp_path / "with space", _env_file=None), warehouse)
-    endpoint, name = request.getfixturevalue("s3_endpoint"), request.getfixturevalue("bucket")
-    return Lake.of(s3_settings(endpoint, name), warehouse)
+def lake(any_lake) -> Lake:
+    return any_lake
 
 
 def prices(frame: pl.DataFrame) -> dict[tuple[date, str], float]:
@@ -305,19 +261,19 @@ class TestTrouble:
             lake.replace("us", "daily_bars", [MON], make_bars([MON]))
         assert "\n" not in str(caught.value)
 
-    def test_a_bucket_that_does_not_exist(self, warehouse, s3_endpoint, make_bars):
+    def test_a_bucket_that_does_not_exist(self, warehouse, s3_endpoint, s3_settings, make_bars):
         lake = Lake.of(s3_settings(s3_endpoint, "no-such-bucket"), warehouse)
         with pytest.raises(StorageUnavailable, match="s3://no-such-bucket") as caught:
             lake.replace("us", "daily_bars", [MON], make_bars([MON]))
         assert "very-secret-key" not in str(caught.value)
         assert "AKIDEXAMPLE" not in str(caught.value)
 
-    def test_a_bucket_that_does_not_exist_is_not_an_empty_table(self, warehouse, s3_endpoint):
+    def test_a_bucket_that_does_not_exist_is_not_an_empty_table(self, warehouse, s3_endpoint, s3_settings):
         lake = Lake.of(s3_settings(s3_endpoint, "no-such-bucket"), warehouse)
         with pytest.raises(StorageUnavailable, match="s3://no-such-bucket"):
             lake.read("us", "daily_bars")
 
-    def test_an_endpoint_where_nobody_listens(self, warehouse):
+    def test_an_endpoint_where_nobody_listens(self, warehouse, s3_settings):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -347,7 +303,7 @@ class TestStorageOptions:
     def test_a_folder_needs_none(self, tmp_path):
         assert storage_options(Settings(state_dir=tmp_path, _env_file=None)) == {}
 
-    def test_plain_http_is_allowed_only_for_a_plain_http_endpoint(self):
+    def test_plain_http_is_allowed_only_for_a_plain_http_endpoint(self, s3_settings):
         assert storage_options(s3_settings("http://127.0.0.1:9000", "b"))["aws_allow_http"] == "true"
         assert "aws_allow_http" not in storage_options(s3_settings("https://store.example", "b"))
 
@@ -356,6 +312,6 @@ class TestStorageOptions:
         assert "aws_secret_access_key" not in options
         assert options["aws_conditional_put"] == "etag"
 
-    def test_secrets_are_not_shown(self, warehouse):
+    def test_secrets_are_not_shown(self, warehouse, s3_settings):
         lake = Lake.of(s3_settings("http://127.0.0.1:9000", "b"), warehouse)
         assert "secret" not in repr(lake)
