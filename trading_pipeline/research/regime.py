@@ -256,7 +256,8 @@ def _breadth_points(name: str) -> pl.Expr:
 
 
 def _per_cent(value: pl.Expr, digits: int = 1) -> pl.Expr:
-    return pl.format("{}%", (value * 100).round(9).round(digits).cast(pl.String))
+    shown = (value * 100).round(9).round(digits)
+    return pl.format("{}%", shown if digits else shown.cast(pl.Int64))
 
 
 def _points(name: str) -> pl.Expr:

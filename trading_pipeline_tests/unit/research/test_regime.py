@@ -179,7 +179,7 @@ def test_reasons_say_the_numbers_in_plain_words(judge):
     assert lines == [
         "Trend +2: SPY is 2.5% above its 50-session average and 10.3% above its 200-session average, "
         "which rose 2.1% in 21 sessions.",
-        "Breadth 0: 50.0% of the members trade above their 50-session average, 50.0% above their 200-session average.",
+        "Breadth 0: 50% of the members trade above their 50-session average, 50% above their 200-session average.",
         "New highs and lows 0: members at a 52-week high 1, at a 52-week low 1, of 2 with a year of history.",
         "Volatility 0: 21.3% a year, what options imply for the next month.",
         "Distribution +2: on 0 of the last 25 sessions SPY fell 0.2% or more on rising volume; "
