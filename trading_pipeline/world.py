@@ -23,7 +23,7 @@ from trading_pipeline.providers.base import UniverseProvider
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings
 from trading_pipeline.settings import World as WorldName
-from trading_pipeline.tables import RECEIVED_WATCHLIST, UNIVERSE_MEMBERS
+from trading_pipeline.tables import RECEIVED_BARS, RECEIVED_WATCHLIST, UNIVERSE_MEMBERS
 
 if TYPE_CHECKING:
     from trading_pipeline.ingest import IngestReport
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 class Progress(Protocol):
     """Receives how far long work has come; `done` of `total` units of `task`."""
 
-    def __call__(self, task: str, done: int, total: int) -> None: ...
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """`done` of `total` units of `task` are over."""
+        ...
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -178,14 +180,20 @@ class World:
             frames.append(known.select(UNIVERSE_MEMBERS.names))
         watched = self.lake.read(market.name, RECEIVED_WATCHLIST.name)
         frames.append(universes.watchlist_members(watched, sessions, market, registry).select(UNIVERSE_MEMBERS.names))
-        return pl.concat(frames).sort(UNIVERSE_MEMBERS.key)
+        # A file or a watchlist names tickers, not sectors: where the seeds know one, it is used.
+        rows = pl.concat(frames).join(universes.known_sectors(), on="instrument_id", how="left", suffix="_known")
+        return (
+            rows.with_columns(pl.coalesce("sector", "sector_known"))
+            .select(UNIVERSE_MEMBERS.names)
+            .sort(UNIVERSE_MEMBERS.key)
+        )
 
-    def receive_watchlist(self, market: Market) -> pl.DataFrame:
-        """Read the watchlist file and store what changed since it was last read; the rows stored.
+    def watched(self, market: Market) -> list[str]:
+        """Tickers of the market in the watchlist file as it is now; no file is an empty list.
 
-        No file is an empty list. `InputRefused` names every line that cannot be read.
+        `InputRefused` names every line that cannot be read.
         """
-        from trading_pipeline.universes import parse_watchlist, watchlist_changes
+        from trading_pipeline.universes import parse_watchlist
 
         path = self.settings.watchlist_file
         try:
@@ -194,7 +202,13 @@ class World:
             text = ""
         except (OSError, UnicodeDecodeError) as error:
             raise InputRefused(f"{path} cannot be read ({error})", "Make it a readable UTF-8 text file") from None
-        tickers = parse_watchlist(text, market, str(path))
+        return parse_watchlist(text, market, str(path))
+
+    def receive_watchlist(self, market: Market) -> pl.DataFrame:
+        """Read the watchlist file and store what changed since it was last read; the rows stored."""
+        from trading_pipeline.universes import watchlist_changes
+
+        tickers = self.watched(market)
         with self.lake.lock(market.name, RECEIVED_WATCHLIST.name):
             entries = self.lake.read(market.name, RECEIVED_WATCHLIST.name)
             changes = watchlist_changes(entries, tickers, market, self.now(), self.instruments(market))
@@ -205,13 +219,58 @@ class World:
         """Ask the provider for the bars of `members` [instrument_id, …] and of the indices, and store what is new.
 
         Each symbol is asked of the one provider that quotes it; what none does (an index member that a file does not
-        hold) is not asked for, and shows in the survivorship coverage.
+        hold) is not asked for, and shows in the survivorship coverage. An instrument of which nothing is stored is
+        asked for since the provider's first stored session: a 52-week high needs the year before the name came up.
+        """
+        from trading_pipeline.ingest import IngestReport, merged, receive
+        from trading_pipeline.providers.registry import routes
+
+        index = self.index_of(market)
+        ids = sorted(
+            {*members["instrument_id"].unique(), index.benchmark, *([index.volatility] if index.volatility else [])}
+        )
+        wanted = self._spelled(market, ids, sessions)
+        begun = (
+            self.lake.scan(market.name, RECEIVED_BARS)
+            .group_by("provider", "instrument_id")
+            .agg(pl.col("session").min())
+            .collect()
+        )
+        reports = []
+        for provider, symbols in routes(self.provider, list(wanted)):
+            stored = begun.filter(pl.col("provider") == provider.name)
+            known = set(stored["instrument_id"])
+            span_begins = min([*stored["session"], sessions[0]])
+            asked = {sessions[0]: [symbol for symbol in symbols if wanted[symbol] in known]}
+            asked[span_begins] = [*asked.get(span_begins, []), *(s for s in symbols if wanted[s] not in known)]
+            reports += [
+                receive(
+                    provider,
+                    market,
+                    {symbol: wanted[symbol] for symbol in theirs},
+                    self.lake,
+                    now=self.now(),
+                    first=first,
+                    last=sessions[-1],
+                    progress=lambda done, total: self.progress(f"{market.name}/received_bars", done, total),
+                )
+                for first, theirs in asked.items()
+                if theirs or first == sessions[0]
+            ]
+        if not reports:
+            return IngestReport(market.name, self.provider.name, sessions[0], sessions[-1], self.now())
+        return merged(reports)
+
+    def rebase(self, market: Market, ids: Sequence[str]) -> IngestReport:
+        """Ask for the whole history of instruments of which bars are stored, and store what differs as revisions.
+
+        For basis breaks that were reported and looked into; see `ingest.receive`.
         """
         from trading_pipeline.ingest import merged, receive
         from trading_pipeline.providers.registry import routes
 
-        index = self.index_of(market)
-        ids = sorted({*members["instrument_id"], index.benchmark, *([index.volatility] if index.volatility else [])})
+        stored = self.lake.read(market.name, RECEIVED_BARS, columns=["instrument_id", "session"])
+        sessions = stored.filter(pl.col("instrument_id").is_in(list(ids)))["session"].unique().sort().to_list()
         wanted = self._spelled(market, ids, sessions)
         return merged(
             [
@@ -222,7 +281,8 @@ class World:
                     self.lake,
                     now=self.now(),
                     first=sessions[0],
-                    last=sessions[-1],
+                    everything=True,
+                    rebase=ids,
                     progress=lambda done, total: self.progress(f"{market.name}/received_bars", done, total),
                 )
                 for provider, symbols in routes(self.provider, list(wanted))
@@ -270,4 +330,3 @@ class World:
         """Give back the warehouse's connections."""
         if "warehouse" in self.__dict__:
             self.warehouse.close()
-

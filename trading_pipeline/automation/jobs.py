@@ -3,6 +3,7 @@
 All run in one process: a step of its own process costs more than the work of most steps.
 """
 
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -31,6 +32,11 @@ def decisions_name(market: Market) -> str:
     return f"{market.name}_decisions"
 
 
+def names(market: Market) -> tuple[str, ...]:
+    """Names of all jobs of a market."""
+    return end_of_day_name(market), market_data_name(market), decisions_name(market)
+
+
 def _of(market: Market) -> dg.AssetSelection:
     return dg.AssetSelection.key_prefixes([market.name])
 
@@ -45,9 +51,10 @@ def decisions_selection(market: Market) -> dg.AssetSelection:
     return _of(market) - market_data_selection(market)
 
 
-def build(market: Market) -> list[Any]:
-    """The jobs of a market."""
-    return [
+@cache
+def build(market: Market) -> tuple[Any, ...]:
+    """The jobs of a market; the same objects each time, for Dagster takes two of one name for two jobs."""
+    return (
         dg.define_asset_job(
             end_of_day_name(market),
             selection=_of(market) | dg.AssetSelection.groups(MARTS),
@@ -63,7 +70,7 @@ def build(market: Market) -> list[Any]:
             selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
             description="Everything derived from the bars: what a revision or a new rule re-runs.",
         ),
-    ]
+    )
 
 
 @dg.op(required_resource_keys={WORLD}, description="Merge small files of every lake table and drop unreferenced ones.")
@@ -91,4 +98,5 @@ __all__ = [
     "lake_compaction",
     "market_data_name",
     "market_data_selection",
+    "names",
 ]

@@ -1,7 +1,7 @@
 """Schedules: what the wall clock starts, guarded by the exchange's calendar.
 
-Each names its session itself. A schedule built from the partitioned job would, on a closed day, ask for a session of the
-future (partitions open with `end_offset=1`).
+Each names its session itself. A schedule built from the partitioned job would, on a closed day, ask for a session of
+the future (partitions open with `end_offset=1`).
 """
 
 from collections.abc import Callable
@@ -12,7 +12,8 @@ from trading_pipeline.automation import jobs
 from trading_pipeline.markets import Market
 from trading_pipeline.sessions import calendar
 
-END_OF_DAY = "0 18 * * *"
+END_OF_DAY_HOUR = 18
+END_OF_DAY = f"0 {END_OF_DAY_HOUR} * * *"
 SUNDAY_NOON = "0 12 * * 0"
 SUNDAY_EVENING = "0 20 * * 0"
 

@@ -1,17 +1,24 @@
 """Sensors: what is started because something was noticed.
 
-One recovery path each: a run requested here is never also retried by Dagster. A run key never repeats for a request that
-should run again, since Dagster drops a repeated one for ever.
+One recovery path each: a run requested here is never also retried by Dagster. Dagster drops a repeated run key for
+ever, so each request has a key of its own; what keeps it from being made without end is the count of its attempts.
 """
 
+from __future__ import annotations
+
+import json
+import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
 
 import dagster as dg
 
 from trading_pipeline.assets.common import key_of
 from trading_pipeline.automation import jobs
+from trading_pipeline.automation.again import Step, steps, stretches, touched_sessions
 from trading_pipeline.automation.reaper import reap
+from trading_pipeline.automation.schedules import END_OF_DAY_HOUR
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.partitions import sessions_of
 from trading_pipeline.sessions import calendar
@@ -22,12 +29,19 @@ OpenWorld = Callable[[], World]
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 ATTEMPTS_A_DAY = 3
+LEFT_TO_THE_SCHEDULE = timedelta(minutes=30)
+"""How long after the end-of-day hour a session is the schedule's, and nobody has missed it yet."""
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
 ]
+_MODULES = re.compile(r"^(\w+\.)+")
+REQUEST = "request"
+"""Run tag that says what a sensor wanted: by it the attempts are counted and the outcome is found."""
 
 
 def range_tags(first: date, last: date) -> dict[str, str]:
@@ -51,23 +65,32 @@ def missed_sessions(market: Market, materialized: Sequence[date], latest: date) 
     return [session for session in calendar(market.exchange).between(min(have), latest) if session not in have]
 
 
-def under_way(instance: dg.DagsterInstance, *job_names: str) -> bool:
-    """Whether a run of one of those jobs is queued or at work."""
+def under_way(instance: dg.DagsterInstance, market: Market) -> bool:
+    """Whether a run of one of the market's jobs is queued or at work."""
     return any(
-        instance.get_run_records(dg.RunsFilter(job_name=name, statuses=UNDER_WAY), limit=1) for name in job_names
+        instance.get_run_records(dg.RunsFilter(job_name=name, statuses=UNDER_WAY), limit=1)
+        for name in jobs.names(market)
     )
 
 
-def _attempts(instance: dg.DagsterInstance, job: str, tag: str, value: str, now: datetime) -> int:
-    return len(
-        instance.get_run_records(
-            dg.RunsFilter(job_name=job, tags={tag: value}, created_after=now - timedelta(days=1)), limit=ATTEMPTS_A_DAY
-        )
-    )
+def attempts(instance: dg.DagsterInstance, request: str, now: datetime) -> int:
+    """How often something was requested in the day before `now`, counted up to the limit."""
+    wanted = dg.RunsFilter(tags={REQUEST: request}, created_after=now - timedelta(days=1))
+    return len(instance.get_run_records(wanted, limit=ATTEMPTS_A_DAY))
+
+
+def request_of(request: str, now: datetime, **how: object) -> dg.RunRequest:
+    """A run request that can be made again when this one failed."""
+    tags = {**how.pop("tags", {}), REQUEST: request}  # type: ignore[dict-item]
+    return dg.RunRequest(run_key=f"{request}/{now:%Y%m%dT%H%M%S%f}", tags=tags, **how)  # type: ignore[arg-type]
 
 
 def catch_up(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
-    """Requests the sessions that closed and were never materialized, the oldest gap first."""
+    """Requests the sessions that closed and were never published, one run for each gap, the oldest first.
+
+    A session is published when its briefing, the last of its assets, is there. A gap that failed three times in a day
+    waits for the next day; the gaps after it do not.
+    """
     job = jobs.end_of_day_name(market)
 
     @dg.sensor(
@@ -77,75 +100,118 @@ def catch_up(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
         description="Sessions that were missed, for instance while the machine was off: one run for each gap.",
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if under_way(context.instance, job):
-            return dg.SkipReason("A run of the day is under way.")
+        if under_way(context.instance, market):
+            return dg.SkipReason("A run of the market is under way.")
         world = open_world()
         try:
-            latest = world.latest_session(market)
             now = world.now()
+            latest = min(world.latest_session(market), _last_left_by_the_schedule(market, now))
         finally:
             world.close()
-        done = materialized_sessions(context.instance, key_of(market, "dip_opportunities"))
-        missed = missed_sessions(market, done, latest)
-        if not missed:
-            return dg.SkipReason(f"Every session up to {latest} is there.")
-        gap = _first_gap(market, missed)
-        name = f"{gap[0]}/{gap[-1]}"
-        attempts = _attempts(context.instance, job, "catch_up", name, now)
-        if attempts >= ATTEMPTS_A_DAY:
-            return dg.SkipReason(f"{name} was tried {attempts} times in a day: read the last run's error, then run it.")
-        return dg.RunRequest(
-            run_key=f"{market.name}/catch_up/{name}/{now:%Y%m%dT%H%M%S}",
-            tags={**range_tags(gap[0], gap[-1]), "catch_up": name},
-        )
+        done = materialized_sessions(context.instance, key_of(market, "daily_briefing"))
+        gaps = stretches(market, missed_sessions(market, done, latest))
+        exhausted = []
+        for gap in gaps:
+            name = f"{market.name}/catch_up/{gap[0]}/{gap[-1]}"
+            if attempts(context.instance, name, now) < ATTEMPTS_A_DAY:
+                return request_of(name, now, tags=range_tags(gap[0], gap[-1]))
+            exhausted.append(f"{gap[0]} to {gap[-1]}")
+        if exhausted:
+            return dg.SkipReason(
+                f"{'; '.join(exhausted)}: tried {ATTEMPTS_A_DAY} times in a day. Mend the last run's error; it is "
+                "tried again tomorrow."
+            )
+        return dg.SkipReason(f"Every session up to {latest} is there." if done else "Nothing was published yet.")
 
     return tick
 
 
-def _first_gap(market: Market, missed: Sequence[date]) -> list[date]:
+def _last_left_by_the_schedule(market: Market, now: datetime) -> date:
+    """The last session whose end-of-day hour has passed long enough for the schedule to have started it."""
     exchange = calendar(market.exchange)
-    gap = [missed[0]]
-    for session in missed[1:]:
-        if exchange.offset(gap[-1], 1) != session:
-            break
-        gap.append(session)
-    return gap
+    local = (now - LEFT_TO_THE_SCHEDULE).astimezone(exchange.timezone)
+    return exchange.on_or_before(local.date() if local.time() >= time(END_OF_DAY_HOUR) else local.date() - timedelta(1))
+
+
+@dataclass(frozen=True)
+class _Remembered:
+    """What the revisions sensor keeps between ticks.
+
+    since: the newest `known_at` it has seen. pending: the runs still to be made, in order; the first is struck off once
+    a run of it has succeeded. asked: what tells these runs from earlier ones of the same sessions.
+    """
+
+    since: datetime = BEGINNING
+    pending: tuple[Step, ...] = ()
+    asked: str = ""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> _Remembered:
+        if not cursor:
+            return cls()
+        kept = json.loads(cursor)
+        pending = (
+            Step(step["job"], date.fromisoformat(step["first"]), date.fromisoformat(step["last"]))
+            for step in kept["pending"]
+        )
+        return cls(datetime.fromisoformat(kept["since"]), tuple(pending), kept["asked"])
+
+    def cursor(self) -> str:
+        return json.dumps(asdict(self), default=lambda moment: moment.isoformat())
+
+    def request(self) -> str:
+        step = self.pending[0]
+        return f"{step.job}/again/{step.first}/{step.last}/{self.asked}"
 
 
 def revisions(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
-    """Re-runs the sessions that a provider's revision touches, and every decision made on them since."""
-    job = jobs.end_of_day_name(market)
+    """Re-runs the sessions about which we learned something later, and every decision made on them since.
+
+    One run at a time: where the decisions begin later than the bars touched, the bars' run has to end first.
+    """
 
     @dg.sensor(
         name=f"{market.name}_revisions",
-        job_name=job,
+        jobs=list(jobs.build(market)),
         minimum_interval_seconds=300,
-        description="A provider changed a bar or an action: the sessions from there on are computed again.",
+        description=(
+            "A provider changed a bar or an action, or told the history of a new name: the sessions from there on are "
+            "computed again. What was published before is kept."
+        ),
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from trading_pipeline.ingest import revised_sessions
-
-        if under_way(context.instance, job):
-            return dg.SkipReason("A run of the day is under way.")
-        since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.min.replace(tzinfo=UTC)
+        if under_way(context.instance, market):
+            return dg.SkipReason("A run of the market is under way.")
+        kept = _Remembered.of(context.cursor)
+        while kept.pending and _succeeded(context.instance, kept.request()):
+            kept = replace(kept, pending=kept.pending[1:])
+        judged = materialized_sessions(context.instance, key_of(market, "daily_bars"))
         world = open_world()
         try:
-            touched, newest = revised_sessions(world.lake, market.name, since)
+            touched, newest = touched_sessions(world.lake, market, kept.since, judged)
+            now = world.now()
         finally:
             world.close()
-        done = materialized_sessions(context.instance, key_of(market, "daily_bars"))
-        again = sorted(set(touched) & set(done))
-        cursor = (newest or since).isoformat()
-        if not again:
-            return dg.SensorResult(skip_reason=dg.SkipReason("Nothing was revised."), cursor=cursor)
-        return dg.SensorResult(
-            run_requests=[
-                dg.RunRequest(run_key=f"{market.name}/revised/{cursor}", tags=range_tags(again[0], done[-1]))
-            ],
-            cursor=cursor,
-        )
+        kept = replace(kept, since=newest or kept.since)
+        if touched:
+            first = min(touched[0], *(step.first for step in kept.pending)) if kept.pending else touched[0]
+            decided = materialized_sessions(context.instance, key_of(market, "dip_opportunities"))
+            kept = replace(kept, pending=tuple(steps(market, first, judged, decided)), asked=kept.since.isoformat())
+        if not kept.pending:
+            return dg.SensorResult(skip_reason=dg.SkipReason("Nothing was revised."), cursor=kept.cursor())
+        step = kept.pending[0]
+        if attempts(context.instance, kept.request(), now) >= ATTEMPTS_A_DAY:
+            why = f"{step.job} from {step.first} to {step.last} was tried {ATTEMPTS_A_DAY} times in a day: mend it."
+            return dg.SensorResult(skip_reason=dg.SkipReason(why), cursor=kept.cursor())
+        request = request_of(kept.request(), now, job_name=step.job, tags=range_tags(step.first, step.last))
+        return dg.SensorResult(run_requests=[request], cursor=kept.cursor())
 
     return tick
+
+
+def _succeeded(instance: dg.DagsterInstance, request: str) -> bool:
+    wanted = dg.RunsFilter(tags={REQUEST: request}, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return bool(instance.get_run_records(wanted, limit=1))
 
 
 def reaper(open_world: OpenWorld) -> dg.SensorDefinition:
@@ -154,6 +220,7 @@ def reaper(open_world: OpenWorld) -> dg.SensorDefinition:
     @dg.sensor(
         name="reaper",
         minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="A killed worker stays STARTED and keeps its slot for ever; this ends it.",
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -173,6 +240,7 @@ def run_failures(open_world: OpenWorld) -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name="run_failures",
         monitor_all_code_locations=True,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Every failed run, with its error in one line, in the warehouse's run_failures.",
     )
     def tick(context: dg.RunFailureSensorContext) -> None:
@@ -182,12 +250,24 @@ def run_failures(open_world: OpenWorld) -> dg.SensorDefinition:
                 run_id=context.dagster_run.run_id,
                 job_name=context.dagster_run.job_name,
                 failed_at=world.now(),
-                error=(context.failure_event.message or "no message").splitlines()[0][:500],
+                error=failure_line(context),
             )
         finally:
             world.close()
 
     return tick
+
+
+def failure_line(context: dg.RunFailureSensorContext) -> str:
+    """The innermost error of each step that failed, in one line; what Dagster says of the run where no step did."""
+    lines = []
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        said = (error.message if error else "").strip() or event.message or "no message"
+        lines.append(f"{event.step_key}: {_MODULES.sub('', said.splitlines()[0])}")
+    return ("; ".join(lines) or (context.failure_event.message or "no message").splitlines()[0])[:500]
 
 
 def build(open_world: OpenWorld) -> list[dg.SensorDefinition]:
