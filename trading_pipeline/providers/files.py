@@ -134,7 +134,7 @@ class Files:
         )
         inside = pl.col("session").is_between("from", "to")
         bars = _asked_for(content.bars, asked, inside, BARS_SCHEMA)
-        known, answered = content.keys, set(bars["symbol"])
+        known, answered = content.keys, set(bars["symbol"].unique())
         failures = [
             Failure(
                 request.symbol,
@@ -279,7 +279,7 @@ def _read_all(path: Path, files: Sequence[Path], splits: Path | None) -> _Conten
         _keyed(duplicates),
         _keyed(actions.unique(maintain_order=True).sort("symbol", "session", "kind")),
         _keyed(spans.sort("symbol")),
-        frozenset(told["key"]),
+        frozenset(told["key"].unique()),
     )
 
 

@@ -58,21 +58,24 @@ def daily_view(
     known = pl.col("known_at") <= pl.lit(known_by, dtype=pl.Datetime("us", "UTC"))
     bars = tickers_on(best_view(received_bars.filter(known), BAR_KEY, priority, pl.col("close").is_not_null()))
     actions = tickers_on(best_view(received_actions.filter(known), ACTION_KEY, priority, ~pl.col("withdrawn")))
-    in_force = actions.filter(pl.col("superseded_at").is_null() & ~pl.col("withdrawn"))
+    happened = actions.filter(pl.col("superseded_at").is_null() & ~pl.col("withdrawn"))
     judged = [session for session in sessions if session >= judged_from]
     lookback = [session for session in sessions if session < judged_from]
 
     def assess(rows: pl.DataFrame) -> quality.Assessment:
-        return quality.assess(rows, in_force, expected, judged, lookback)
+        return quality.assess(rows, happened, expected, judged, lookback)
 
-    current = assess(bars.filter(pl.col("superseded_at").is_null()))
+    in_force = pl.col("superseded_at").is_null()
+    current = assess(bars.filter(in_force))
     views = [current.bars]
-    bars = bars.with_columns(
-        pl.int_range(pl.len()).over(BAR_KEY).alias("_version"), (pl.len().over(BAR_KEY) - 1).alias("_last")
-    )
-    for generation in range(int(bars["_last"].max() or 0)):  # type: ignore[arg-type]
-        then = bars.filter(pl.col("_version") == pl.min_horizontal(pl.lit(generation), pl.col("_last")))
-        views.append(assess(then.drop("_version", "_last")).bars.filter(pl.col("superseded_at").is_not_null()))
+    # Numbering the versions costs as much as judging them, and most often nothing was superseded.
+    if bars["superseded_at"].null_count() < bars.height:
+        bars = bars.with_columns(
+            pl.int_range(pl.len()).over(BAR_KEY).alias("_version"), (pl.len().over(BAR_KEY) - 1).alias("_last")
+        )
+        for generation in range(int(bars["_last"].max())):  # type: ignore[arg-type]
+            then = bars.filter(pl.col("_version") == pl.min_horizontal(pl.lit(generation), pl.col("_last")))
+            views.append(assess(then.drop("_version", "_last")).bars.filter(~in_force))
     from_judged = pl.col("session") >= judged_from
     marked = actions.filter(from_judged).join(
         current.actions, on=["session", "instrument_id", "kind"], how="left", maintain_order="left"
