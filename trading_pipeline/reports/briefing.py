@@ -288,7 +288,7 @@ def _dips(inputs: BriefingInputs) -> dict[str, Any]:
         "counts": threshold_counts(inputs),
         "top": list(_top(inputs, ordered.head(TOP_DIPS))),
         "rest": ordered.slice(TOP_DIPS).to_dicts(),
-        "causes": {names[row[0]]: row[1] for row in causes.sort("count", descending=True).iter_rows()},
+        "causes": {names[row[0]]: row[1] for row in causes.sort(["count", "cause"], descending=[True, False]).iter_rows()},
         "split": split.height,
         "sectors": sectors.head(SECTORS_NAMED).rows() if sectors is not None else [],
     }
