@@ -27,6 +27,8 @@ def build_definitions(
 ) -> dg.Definitions:
     """Assets, checks, jobs, schedules and sensors of every market, on the world that `settings` names.
 
+    The schedules and sensors of the markets in the settings are switched on when an instance first sees them.
+
     open_world: opens the world of a run or a tick; by default a plain one on the system clock.
     """
     settings = settings or load_settings()
@@ -51,12 +53,8 @@ def build_definitions(
         ],
         asset_checks=[asset_check(market, check) for market in markets for check in CHECKS],
         jobs=[*(job for market in markets for job in jobs.build(market)), jobs.lake_compaction, inbox.inbox_job],
-        schedules=[
-            *(schedules.end_of_day(market) for market in markets),
-            *(schedules.market_week(market) for market in markets),
-            schedules.lake_compaction(),
-        ],
-        sensors=sensors.build(open_world),
+        schedules=schedules.build(settings.markets),
+        sensors=sensors.build(open_world, settings.markets),
         resources={WORLD: world_resource(open_world), SESSION_TABLES: session_table_io_manager},
         executor=dg.in_process_executor,
     )

@@ -4,12 +4,12 @@ Each names its session itself. A schedule built from the partitioned job would, 
 the future (partitions open with `end_offset=1`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import dagster as dg
 
 from trading_pipeline.automation import jobs
-from trading_pipeline.markets import Market
+from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.sessions import calendar
 
 END_OF_DAY_HOUR = 18
@@ -20,7 +20,9 @@ SUNDAY_EVENING = "0 20 * * 0"
 Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
 
 
-def end_of_day(market: Market) -> dg.ScheduleDefinition:
+def end_of_day(
+    market: Market, status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+) -> dg.ScheduleDefinition:
     """18:00 exchange time on every session: the whole graph for that session."""
     exchange = calendar(market.exchange)
 
@@ -29,6 +31,7 @@ def end_of_day(market: Market) -> dg.ScheduleDefinition:
         job_name=jobs.end_of_day_name(market),
         cron_schedule=END_OF_DAY,
         execution_timezone=str(exchange.timezone),
+        default_status=status,
         description=f"After the close of every {market.exchange} session: fetch, judge, grade, find the dips.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -44,7 +47,9 @@ def end_of_day(market: Market) -> dg.ScheduleDefinition:
     return tick
 
 
-def market_week(market: Market) -> dg.ScheduleDefinition:
+def market_week(
+    market: Market, status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+) -> dg.ScheduleDefinition:
     """Sunday noon, exchange time: the week just ended, for its last session's briefing."""
     exchange = calendar(market.exchange)
 
@@ -53,6 +58,7 @@ def market_week(market: Market) -> dg.ScheduleDefinition:
         job_name=jobs.decisions_name(market),
         cron_schedule=SUNDAY_NOON,
         execution_timezone=str(exchange.timezone),
+        default_status=status,
         description=f"Every Sunday: the {market.exchange} week looked back on, in the briefing of its last session.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -72,5 +78,19 @@ def lake_compaction() -> dg.ScheduleDefinition:
         job=jobs.lake_compaction,
         cron_schedule=SUNDAY_EVENING,
         execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Every Sunday: merge the small files that daily appends leave in the lake.",
     )
+
+
+def build(running: Collection[str] = ()) -> list[dg.ScheduleDefinition]:
+    """Every schedule; those of the markets named in `running` are switched on from the first start, upkeep too."""
+    status = {
+        name: dg.DefaultScheduleStatus.RUNNING if name in running else dg.DefaultScheduleStatus.STOPPED
+        for name in MARKETS
+    }
+    return [
+        *(end_of_day(market, status[market.name]) for market in MARKETS.values()),
+        *(market_week(market, status[market.name]) for market in MARKETS.values()),
+        lake_compaction(),
+    ]

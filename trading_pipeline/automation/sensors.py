@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -85,7 +85,9 @@ def request_of(request: str, now: datetime, **how: object) -> dg.RunRequest:
     return dg.RunRequest(run_key=f"{request}/{now:%Y%m%dT%H%M%S%f}", tags=tags, **how)  # type: ignore[arg-type]
 
 
-def catch_up(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
+def catch_up(
+    market: Market, open_world: OpenWorld, status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED
+) -> dg.SensorDefinition:
     """Requests the sessions that closed and were never published, one run for each gap, the oldest first.
 
     A session is published when its briefing, the last of its assets, is there. A gap that failed three times in a day
@@ -97,6 +99,7 @@ def catch_up(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
         name=f"{market.name}_catch_up",
         job_name=job,
         minimum_interval_seconds=900,
+        default_status=status,
         description="Sessions that were missed, for instance while the machine was off: one run for each gap.",
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -164,7 +167,9 @@ class _Remembered:
         return f"{step.job}/again/{step.first}/{step.last}/{self.asked}"
 
 
-def revisions(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
+def revisions(
+    market: Market, open_world: OpenWorld, status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED
+) -> dg.SensorDefinition:
     """Re-runs the sessions about which we learned something later, and every decision made on them since.
 
     One run at a time: where the decisions begin later than the bars touched, the bars' run has to end first.
@@ -174,6 +179,7 @@ def revisions(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
         name=f"{market.name}_revisions",
         jobs=list(jobs.build(market)),
         minimum_interval_seconds=300,
+        default_status=status,
         description=(
             "A provider changed a bar or an action, or told the history of a new name: the sessions from there on are "
             "computed again. What was published before is kept."
@@ -270,13 +276,16 @@ def failure_line(context: dg.RunFailureSensorContext) -> str:
     return ("; ".join(lines) or (context.failure_event.message or "no message").splitlines()[0])[:500]
 
 
-def build(open_world: OpenWorld) -> list[dg.SensorDefinition]:
-    """Every sensor of every market."""
+def build(open_world: OpenWorld, running: Collection[str] = ()) -> list[dg.SensorDefinition]:
+    """Every sensor; those of the markets named in `running` are switched on from the first start, housekeeping too."""
     from trading_pipeline.automation import inbox
 
+    status = {
+        name: dg.DefaultSensorStatus.RUNNING if name in running else dg.DefaultSensorStatus.STOPPED for name in MARKETS
+    }
     return [
-        *(catch_up(market, open_world) for market in MARKETS.values()),
-        *(revisions(market, open_world) for market in MARKETS.values()),
+        *(catch_up(market, open_world, status[market.name]) for market in MARKETS.values()),
+        *(revisions(market, open_world, status[market.name]) for market in MARKETS.values()),
         inbox.sensor(open_world),
         reaper(open_world),
         run_failures(open_world),
