@@ -276,7 +276,8 @@ def _dips(inputs: BriefingInputs) -> dict[str, Any]:
     split = ordered.drop_nulls(["market_part", "sector_part", "company_part"])
     causes = split.select(pl.concat_list("market_part", "sector_part", "company_part").list.arg_min().alias("cause"))[
         "cause"
-    ].value_counts()
+    ]
+    causes = causes.value_counts().sort(["count", "cause"], descending=[True, False])
     names = list(charts.PART_COLOURS)
     sectors = (
         ordered["sector"].drop_nulls().value_counts().sort(["count", "sector"], descending=[True, False])
@@ -288,7 +289,7 @@ def _dips(inputs: BriefingInputs) -> dict[str, Any]:
         "counts": threshold_counts(inputs),
         "top": list(_top(inputs, ordered.head(TOP_DIPS))),
         "rest": ordered.slice(TOP_DIPS).to_dicts(),
-        "causes": {names[row[0]]: row[1] for row in causes.sort(["count", "cause"], descending=[True, False]).iter_rows()},
+        "causes": {names[cause]: found for cause, found in causes.iter_rows()},
         "split": split.height,
         "sectors": sectors.head(SECTORS_NAMED).rows() if sectors is not None else [],
     }
