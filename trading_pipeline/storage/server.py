@@ -226,7 +226,8 @@ def _entry(url: str, name: str) -> psycopg.Connection:
 
 def _unreachable(url: SecretStr, error: psycopg.Error) -> StorageUnavailable:
     parts = connection_parts(url)
-    reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    # The first line says what failed; the ones after it guess at why.
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     password = parts.password.get_secret_value()
     if password:
         reason = reason.replace(password, "***")
@@ -531,9 +532,14 @@ def _run(command: list[str | Path], owner: _Owner, data: Path) -> None:
 
 def _not_started(data: Path, detail: str = "it does not answer") -> StorageUnavailable:
     log = data / "server.log"
+    try:
+        told = [line for line in log.read_text().splitlines() if "FATAL:" in line]
+    except OSError:
+        told = []
     return StorageUnavailable(
-        f"The embedded PostgreSQL in {data} could not be started or stopped ({detail})",
-        f"See {log}; or set DATABASE_URL to a server that runs already"
-        if log.exists()
-        else "Check that the folder is writable and has space; or set DATABASE_URL to a server that runs already",
+        f"The embedded PostgreSQL in {data} could not be started or stopped"
+        f" ({told[-1].partition('FATAL:')[2].strip() if told else detail})",
+        f"See {log}, or set DATABASE_URL to a server that runs already"
+        if told
+        else "Check that the folder is writable and has space, or set DATABASE_URL to a server that runs already",
     )

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
-import psycopg
 import pytest
 from pydantic import SecretStr
+from sqlalchemy import create_engine, text
 
 from trading_pipeline.errors import SettingsError, StorageUnavailable
 from trading_pipeline.settings import Settings
@@ -45,8 +45,8 @@ class TestEmbedded:
         assert ask(real.warehouse) == "real"
         assert simulated.dagster.get_secret_value().startswith("postgresql+psycopg2://")
         assert connection_parts(real.dagster).database == "real_dagster"
-        with psycopg.connect(real.dagster.get_secret_value().replace("+psycopg2", "")) as connection:
-            assert connection.info.dbname == "real_dagster"
+        with create_engine(real.dagster.get_secret_value()).connect() as connection:
+            assert connection.execute(text("SELECT current_database()")).scalar() == "real_dagster"
 
     def test_it_outlives_a_stop_with_its_rows_and_stopping_twice_is_fine(self, state_dir):
         settings = settings_of(state_dir)
@@ -118,8 +118,6 @@ class TestEmbedded:
     def test_any_folder_name_will_do(self, state_dir, name):
         databases = ensure_server(settings_of(state_dir / name))
         assert ask(databases.warehouse) == "simulated"
-        from sqlalchemy import create_engine, text
-
         with create_engine(sqlalchemy_url(databases.warehouse)).connect() as connection:
             assert connection.execute(text("SELECT current_database()")).scalar() == "simulated"
 
@@ -169,6 +167,15 @@ class TestEmbedded:
         tmp_path.chmod(0o500)
         with pytest.raises(StorageUnavailable, match="cannot be written"):
             ensure_server(settings_of(tmp_path))
+
+    def test_a_server_that_cannot_start_says_why_in_one_line(self, state_dir):
+        settings = settings_of(state_dir)
+        ensure_server(settings)
+        stop_server(settings)
+        (state_dir / "postgres" / "PG_VERSION").write_text("9.6\n")
+        with pytest.raises(StorageUnavailable, match=r"database files are incompatible.*server\.log") as caught:
+            ensure_server(settings)
+        assert "\n" not in str(caught.value)
 
     def test_a_link_to_a_data_directory_that_is_gone_says_so(self, state_dir):
         state_dir.mkdir()
