@@ -274,10 +274,8 @@ def _breadth(inputs: BriefingInputs) -> dict[str, Any] | None:
 def _dips(inputs: BriefingInputs) -> dict[str, Any]:
     ordered = inputs.deepest_first
     split = ordered.drop_nulls(["market_part", "sector_part", "company_part"])
-    causes = split.select(pl.concat_list("market_part", "sector_part", "company_part").list.arg_min().alias("cause"))[
-        "cause"
-    ]
-    causes = causes.value_counts().sort(["count", "cause"], descending=[True, False])
+    heaviest = pl.concat_list("market_part", "sector_part", "company_part").list.arg_min().alias("cause")
+    causes = split.select(heaviest).group_by("cause").len("found").sort(["found", "cause"], descending=[True, False])
     names = list(charts.PART_COLOURS)
     sectors = (
         ordered["sector"].drop_nulls().value_counts().sort(["count", "sector"], descending=[True, False])

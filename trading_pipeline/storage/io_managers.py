@@ -47,23 +47,26 @@ class SessionTableIOManager(dg.IOManager):
                 f"{stray[table.session_column][0]}; the run is for {sessions[0]} to {sessions[-1]}",
                 "Return rows of the run's own sessions only",
             )
-        if table.kind is Kind.DECISION:
-            computed_at = self.world.now()
-            written: object = self.world.lake.publish(market.name, table.name, sessions, frame, computed_at)
+        lake, warehouse = self.world.lake, self.world.warehouse
+        written: object
+        # One lock over both stores, or a slower run could serve what a faster one has already replaced.
+        with lake.lock(market.name, table.name):
+            if table.kind is Kind.DECISION:
+                written = lake.publish(market.name, table.name, sessions, frame, self.world.now())
+                # The lake's versions as they are: a crash between the two commits is mended by the next run.
+                frame = lake.read_sessions(market.name, table.name, sessions)
+            else:
+                written = lake.replace(market.name, table.name, sessions, frame)
             if table.name in SERVED:
-                self.world.warehouse.publish(market.name, table.name, sessions, frame, computed_at)
-        else:
-            written = self.world.lake.replace(market.name, table.name, sessions, frame)
-            if table.name in SERVED:
-                self.world.warehouse.replace(market.name, table.name, sessions, frame)
+                warehouse.replace(market.name, table.name, sessions, frame)
         metadata: dict[str, Any] = {
-            "dagster/row_count" if len(sessions) > 1 else "dagster/partition_row_count": frame.height,
+            "dagster/row_count" if len(sessions) > 1 else "dagster/partition_row_count": obj.height,
             "sessions": len(sessions),
             "written": str(written),
             "seconds": round(time.perf_counter() - started, 3),
-            "preview": dg.MetadataValue.md(_preview(frame)),
+            "preview": dg.MetadataValue.md(_preview(obj)),
         }
-        self.world.progress(f"{market.name}/{table.name}", frame.height, frame.height)
+        self.world.progress(f"{market.name}/{table.name}", obj.height, obj.height)
         if len(sessions) == 1:
             context.add_output_metadata(metadata)
         else:
