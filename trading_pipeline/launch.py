@@ -7,45 +7,67 @@ a terminal shows it (`cli.py`).
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trading_pipeline.errors import AlreadyRunning, StorageUnavailable, TradingPipelineError
-from trading_pipeline.markets import Market
-from trading_pipeline.sessions import calendar
-from trading_pipeline.settings import Settings
+from trading_pipeline.errors import (
+    AlreadyRunning,
+    StorageUnavailable,
+    TradingPipelineError,
+    UnknownName,
+    UnknownSession,
+)
+from trading_pipeline.markets import Market, market_named
+from trading_pipeline.sessions import MINIMUM_DAYS_LEFT, calendar
+from trading_pipeline.settings import PROJECT, Settings
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
     import dagster as dg
-    from rich.console import Console, RenderableType
+    import psutil
+    from dagster_shared.error import SerializableErrorInfo
+    from rich.console import RenderableType
 
-PROJECT = Path(__file__).resolve().parent.parent
+    from trading_pipeline.automation.again import Step
+
 STORAGE_URL = "DAGSTER_POSTGRES_URL"
+HOME = "DAGSTER_HOME"
+START_SECONDS = 180
 STOP_SECONDS = 15
+LEAST_FREE_BYTES = 2 * 2**30
 
 # Batches the 2,500 materialization events of a range: 22 s an asset become 0.85 s on PostgreSQL.
 EVENT_BATCH = {"DAGSTER_EVENT_BATCH_SIZE": "500"}
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
+_INTERRUPTS = ("KeyboardInterrupt", "DagsterExecutionInterruptedError")
+_LONGEST_LINE = 700
+_MOST_FAILURES = 3
+
+Say = Callable[[str], None]
+
 
 class RunFailed(TradingPipelineError):
-    """A Dagster run failed; the message names the step and its error."""
+    """A Dagster run failed; the message names the steps and their errors."""
 
 
 def prepare_home(settings: Settings, world: World) -> None:
     """Write Dagster's home for this world and point this process and its children at it.
 
     The home's dagster.yaml is the project's own with Dagster's storage put on PostgreSQL, in a database of its own.
+    A DAGSTER_HOME of the user's is left alone and not used: each world has its own.
     """
     home = settings.dagster_home
     try:
@@ -55,18 +77,18 @@ def prepare_home(settings: Settings, world: World) -> None:
         text = (PROJECT / "dagster.yaml").read_text() + storage
         if not target.exists() or target.read_text() != text:
             target.write_text(text)
+        (home / "run.log").touch()
     except OSError as error:
         raise StorageUnavailable(
-            f"{home} cannot be written ({error.strerror})", "Make it writable, or set STATE_DIR to a folder that is"
+            f"{error.filename or home} cannot be read or written ({error.strerror})",
+            "Make it writable, or set STATE_DIR to a folder that is",
         ) from None
-    os.environ.update(
-        {"DAGSTER_HOME": str(home), STORAGE_URL: world.databases.dagster.get_secret_value(), **EVENT_BATCH}
-    )
+    os.environ.update({HOME: str(home), STORAGE_URL: world.databases.dagster.get_secret_value(), **EVENT_BATCH})
 
 
 @contextmanager
-def prepared(settings: Settings) -> Iterator[tuple[dg.DagsterInstance, World]]:
-    """The Dagster instance of this world, migrated storage, dead runs reaped; one at a time per world.
+def prepared(settings: Settings) -> Iterator[Site]:
+    """The site of this world: Dagster's instance, migrated storage, dead runs reaped; one at a time per world.
 
     Raises `AlreadyRunning` where another process has it.
     """
@@ -87,86 +109,247 @@ def prepared(settings: Settings) -> Iterator[tuple[dg.DagsterInstance, World]]:
 
             with dg.DagsterInstance.get() as instance:
                 reap(instance, world, world.now())
-                yield instance, world
+                yield Site(settings, instance, world)
     finally:
         world.close()
 
 
-def bring_up_to_date(
-    settings: Settings, instance: dg.DagsterInstance, world: World, market: Market, session: date | None = None
-) -> RenderableType:
-    """Materialize what is missing of a market up to `session` (default: the latest with final bars); the summary of it.
+@dataclass
+class Site:
+    """A world with the Dagster instance on which its sessions are published."""
 
-    A first run fills the bars of `history_sessions` sessions and publishes decisions for the last `decision_sessions`.
-    Later ones go on from the last session published, that one included.
-    """
-    from trading_pipeline.assets.common import key_of
-    from trading_pipeline.automation import jobs
-    from trading_pipeline.automation.sensors import materialized_sessions
-    from trading_pipeline.reports.daily import summary
+    settings: Settings
+    instance: dg.DagsterInstance
+    world: World
 
-    exchange = calendar(market.exchange)
-    last = session or world.latest_session(market)
-    bars_from = exchange.offset(last, 1 - settings.history_sessions)
-    decisions_from = exchange.offset(last, 1 - settings.decision_sessions)
-    have_bars = [day for day in materialized_sessions(instance, key_of(market, "daily_bars")) if day <= last]
-    have_dips = [day for day in materialized_sessions(instance, key_of(market, "dip_opportunities")) if day <= last]
-    if have_bars and have_bars[0] <= bars_from:
-        bars_from = have_bars[-1]
-    if have_dips:
-        decisions_from = max(have_dips[-1], bars_from) if have_dips[-1] >= bars_from else have_dips[-1]
-    if bars_from == decisions_from:
-        execute(settings, instance, jobs.end_of_day_name(market), last, bars_from, world)
-    else:
-        execute(settings, instance, jobs.market_data_name(market), last, bars_from, world)
-        execute(settings, instance, jobs.decisions_name(market), last, decisions_from, world)
-    return summary(world, market, last)
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        """Everything Dagster sees, each run in a world opened anew."""
+        from trading_pipeline.definitions import build_definitions
 
+        return build_definitions(self.settings, open_world=self.world.anew)
 
-def materialize_range(
-    settings: Settings, instance: dg.DagsterInstance, world: World, market: Market, first: date, last: date
-) -> None:
-    """Publish everything of a market for the sessions from `first` to `last`, in one run; fills lookbacks on the way."""
-    from trading_pipeline.automation import jobs
-
-    exchange = calendar(market.exchange)
-    execute(settings, instance, jobs.market_data_name(market), last, exchange.offset(first, 1 - settings.history_sessions), world)
-    execute(settings, instance, jobs.decisions_name(market), last, first, world)
-
-
-def execute(
-    settings: Settings, instance: dg.DagsterInstance, job_name: str, last: date, first: date, world: World
-) -> None:
-    """Run a job for a range of sessions in this process; `RunFailed` names the steps that failed."""
-    from trading_pipeline.automation.sensors import range_tags
-    from trading_pipeline.definitions import build_definitions
-
-    definitions = build_definitions(settings, open_world=world.anew)
-    job = definitions.resolve_job_def(job_name)
-    with (settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
-        result = job.execute_in_process(
-            instance=instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
+    def final_session(self, market: Market, session: date | None) -> date:
+        """`session`, or the latest one with final bars; `UnknownSession` where `session` is later than that."""
+        latest = self.world.latest_session(market)
+        if session is None or session <= latest:
+            return session or latest
+        raise UnknownSession(
+            f"{session} is not over, or {self.world.provider.name} cannot tell of it yet",
+            f"The latest session of {market.name} with final bars is {latest}",
         )
-    if not result.success:
+
+    def bring_up_to_date(self, market: Market, session: date | None = None) -> date:
+        """Materialize what is missing of a market up to `session` (default: the latest with final bars); that session.
+
+        A first run fills the bars of `history_sessions` sessions and publishes decisions for the last
+        `decision_sessions`. Later ones go on from the last session published, that one included, fill what is missing
+        before it, and compute again what the provider revised.
+        """
+        from trading_pipeline.automation import jobs
+
+        exchange = calendar(market.exchange)
+        last = self.final_session(market, session)
+        recent = exchange.between(exchange.offset(last, 1 - self.settings.decision_sessions), last)
+        # What was published longer ago than the lookbacks reach is history: going on from there would be a backfill.
+        oldest = exchange.offset(last, -self.settings.history_sessions)
+        published = {day for day in self.decided(market) if oldest <= day <= last}
+        gaps = [day for day in recent if day not in published]
+        decisions_from = min([*gaps, max(published)]) if published else recent[0]
+        bars_from = min(self._bars_from(market, decisions_from, last), decisions_from)
+        since, judged = self.world.now(), self.judged(market)
+        if bars_from == decisions_from:
+            self.execute(jobs.end_of_day_name(market), bars_from, last)
+        else:
+            self.execute(jobs.market_data_name(market), bars_from, last)
+            self.execute(jobs.decisions_name(market), decisions_from, last)
+        for step in self._again(market, since, {day for day in judged if day < bars_from}):
+            self.execute(step.job, step.first, step.last)
+        return last
+
+    def publish(self, market: Market, first: date, last: date) -> None:
+        """Publish everything of a market for the sessions from `first` to `last`; fills lookbacks on the way."""
+        from trading_pipeline.automation import jobs
+
+        self.execute(jobs.market_data_name(market), min(first, self._bars_from(market, first, last)), last)
+        self.execute(jobs.decisions_name(market), first, last)
+
+    def rebase(self, market: Market, tickers: Sequence[str]) -> list[str]:
+        """Store the provider's full history of `tickers` as revisions, and publish again what they touch.
+
+        For a basis break that was looked into: the provider changed the whole history by a constant that no action
+        explains, which is reported and not stored. Returns a line for each thing done. `UnknownName` names the tickers
+        of which no bar is stored.
+        """
+        from trading_pipeline.tables import RECEIVED_BARS
+
+        since = self.world.now()
+        today = calendar(market.exchange).local_date(self.world.now())
+        ids = dict(zip(tickers, self.world.instruments(market).ids_of(tickers, today), strict=True))
+        stored = set(self.world.lake.read(market.name, RECEIVED_BARS, columns=["instrument_id"])["instrument_id"])
+        unknown = [ticker for ticker, instrument in ids.items() if instrument not in stored]
+        if unknown:
+            raise UnknownName(
+                f"No bar of {', '.join(unknown)} was ever received in the {market.name} market",
+                "Check the spelling; `run` receives the bars of every member and of the watchlist",
+            )
+        report = self.world.rebase(market, sorted(ids.values()))
+        if report.failures:
+            symbol, _, message = report.failures[0]
+            raise RunFailed(f"{report.provider} did not answer for {symbol}: {message}", "Run it again later")
+        lines = [f"{market.name}: {report.revised:,} bars of {', '.join(tickers)} stored as revisions."]
+        for step in self._again(market, since, self.judged(market)):
+            self.execute(step.job, step.first, step.last)
+            lines.append(f"{market.name}: {step.job} computed again, {step.first} to {step.last}.")
+        return lines
+
+    def _again(self, market: Market, since: datetime, judged: set[date]) -> list[Step]:
+        """The runs that compute again what was received after `since` about the sessions `judged`."""
+        from trading_pipeline.automation.again import steps, touched_sessions
+
+        touched, _ = touched_sessions(self.world.lake, market, since, sorted(judged))
+        if not touched:
+            return []
+        return steps(market, touched[0], sorted(judged), sorted(self.decided(market)))
+
+    def summary(self, market: Market, session: date) -> RenderableType:
+        """The headlines of a session for a terminal."""
+        from trading_pipeline.reports.daily import summary
+
+        return summary(self.world, market, session)
+
+    def unquoted(self, market: Market, session: date) -> list[str]:
+        """Tickers on the watchlist, or about to be, of which the provider has never given a bar; misspelt ones, mostly.
+
+        The list counts from the session after the one it was read on, so the file itself is asked where the provider
+        can tell what it quotes.
+        """
+        from trading_pipeline.tables import RECEIVED_BARS, RECEIVED_WATCHLIST
+        from trading_pipeline.universes import WATCHLIST
+
+        world, registry = self.world, self.world.instruments(market)
+        entries = world.lake.read(market.name, RECEIVED_WATCHLIST).sort("known_at")
+        listed = entries.unique("instrument_id", keep="last").filter("listed")
+        if listed.is_empty():
+            return []
+        received = set(world.lake.read(market.name, RECEIVED_BARS, columns=["instrument_id"])["instrument_id"])
+        members = world.universe_members(market, [session])
+        asked = set(members.filter(members["universe"] == WATCHLIST)["instrument_id"])
+        today = calendar(market.exchange).local_date(world.now())
+        rows = listed.filter(~listed["instrument_id"].is_in(list(received))).sort("ticker")
+        symbols = registry.provider_symbols(rows["instrument_id"].to_list(), world.provider.name, today)
+        return [
+            ticker
+            for (ticker, instrument), symbol in zip(
+                rows.select("ticker", "instrument_id").iter_rows(), symbols, strict=True
+            )
+            if instrument in asked or not world.provider.covers(symbol)
+        ]
+
+    def judged(self, market: Market) -> set[date]:
+        """Sessions whose bars were judged, and are in the lake."""
+        from trading_pipeline.automation import jobs
+        from trading_pipeline.tables import DAILY_BARS
+
+        return self._materialized(jobs.market_data_selection(market)) & set(
+            self.world.lake.sessions(market.name, DAILY_BARS)
+        )
+
+    def decided(self, market: Market) -> set[date]:
+        """Sessions of which everything derived from the bars was published, and is in the lake."""
+        from trading_pipeline.automation import jobs
+        from trading_pipeline.tables import MARKET_REGIME
+
+        return self._materialized(jobs.decisions_selection(market)) & set(
+            self.world.lake.sessions(market.name, MARKET_REGIME)
+        )
+
+    def _materialized(self, selection: dg.AssetSelection) -> set[date]:
+        """Sessions of which every asset of the selection that has sessions was materialized.
+
+        Dagster's memory outlives a lake that was moved or removed, so what is there is for the lake to say.
+        """
+        from trading_pipeline.automation.sensors import materialized_sessions
+
+        graph = self.definitions.resolve_asset_graph()
+        keys = [key for key in selection.resolve(graph) if graph.get(key).partitions_def is not None]
+        return set.intersection(*(set(materialized_sessions(self.instance, key)) for key in keys))
+
+    def _bars_from(self, market: Market, first_decision: date, last: date) -> date:
+        """From where bars are filled for decisions from `first_decision`: the first gap, else the last session."""
+        settings, exchange = self.settings, calendar(market.exchange)
+        origin = exchange.offset(first_decision, settings.decision_sessions - settings.history_sessions)
+        have = self.judged(market)
+        return next((day for day in exchange.between(origin, last) if day not in have), last)
+
+    def execute(self, job_name: str, first: date, last: date) -> None:
+        """Run a job for a range of sessions in this process; `RunFailed` names the steps that failed.
+
+        An interrupt ends the run as a failure of its own and is raised again.
+        """
+        from trading_pipeline.automation.sensors import range_tags
+
+        job = self.definitions.resolve_job_def(job_name)
+        with (self.settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
+            result = job.execute_in_process(
+                instance=self.instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
+            )
+        if result.success:
+            return
+        errors = _errors(result)
+        if any(chained.cls_name in _INTERRUPTS for _, error in errors for chained in _chain(error)):
+            raise KeyboardInterrupt
+        lines = dict.fromkeys(f"{where}: {one_line(error)}" for where, error in errors)
+        shown = self.settings.masked("; ".join(list(lines)[:_MOST_FAILURES]) or "see the run")
         raise RunFailed(
-            f"{job_name} failed: {'; '.join(_failures(result)) or 'see the run'}",
+            f"{job_name} failed: {shown}",
             f"Mend that and run it again; what was committed is kept. Run {result.run_id} is in the UI (make ui)",
         )
 
 
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    lines = []
-    for event in result.get_step_failure_events():
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        message = (error.message if error else None) or "no message"
-        lines.append(f"{event.step_key}: {message.strip().splitlines()[0]}")
-    return lines
+def _errors(result: dg.ExecuteInProcessResult) -> list[tuple[str, SerializableErrorInfo]]:
+    """(step or job, error) of everything that failed in a run; the job's own error where no step failed."""
+    steps = [(event.step_key or "a step", event.step_failure_data.error) for event in result.get_step_failure_events()]
+    found = [(where, error) for where, error in steps if error is not None]
+    if found:
+        return found
+    return [
+        (result.job_def.name, event.job_failure_data.error)
+        for event in result.all_events
+        if event.is_job_failure and event.job_failure_data.error is not None
+    ]
 
 
-def serve(settings: Settings, console: Console) -> None:
-    """Run the webserver and the daemon until interrupted or one of them ends; both are ended together."""
+def _chain(error: SerializableErrorInfo) -> list[SerializableErrorInfo]:
+    """The error and those it was raised from, the outermost first."""
+    chain = [error]
+    while chain[-1].cause is not None:
+        chain.append(chain[-1].cause)
+    return chain
+
+
+def one_line(error: SerializableErrorInfo) -> str:
+    """What a person is told of a step's error: the outermost error of ours or `Failure` in its chain, else the root.
+
+    What lies below an error of ours is the library's text, which that error has put in words already.
+    """
+    chain = _chain(error)
+    ours = [each for each in chain if each.message.startswith("trading_pipeline.") or each.cls_name == "Failure"]
+    told = (ours or chain[-1:])[0]
+    text = told.message.strip()
+    if ours:
+        text = text.removeprefix("trading_pipeline.").partition(": ")[2] or text
+    return " ".join(text.split())[:_LONGEST_LINE] or told.cls_name or "no message"
+
+
+def serve(settings: Settings, say: Say) -> None:
+    """Run the webserver and the daemon until interrupted, stopped or one of them ends; both are ended together."""
+    import psutil
+
+    from trading_pipeline.assets.marts import prepared_manifest
+
+    if _recorded(_pid_file(settings)):
+        raise AlreadyRunning(f"The UI of the {settings.world} world is running", "make stop ends it")
     _require_free_port(settings.webserver_host, settings.webserver_port)
     world = World(settings)
     try:
@@ -174,30 +357,38 @@ def serve(settings: Settings, console: Console) -> None:
         _ = world.warehouse
     finally:
         world.close()
+    prepared_manifest()  # here once, instead of in each of the processes below at once
     workspace = ["-w", str(PROJECT / "workspace.yaml")]
     commands = [
         ["dagster_webserver", "-h", settings.webserver_host, "-p", str(settings.webserver_port), *workspace],
         ["dagster._daemon", "run", *workspace],
     ]
-    children = [
-        subprocess.Popen([sys.executable, "-m", *command], cwd=PROJECT, start_new_session=True)  # noqa: S603
-        for command in commands
-    ]
+    children: list[subprocess.Popen[bytes]] = []
     pids = _pid_file(settings)
-    pids.write_text("\n".join(str(child.pid) for child in children))
-    console.print(
-        f"The UI of the {settings.world} world: http://{settings.webserver_host}:{settings.webserver_port} "
-        "(Ctrl-C or make stop ends it)"
-    )
     try:
+        for command in commands:
+            # Sessions of their own: Ctrl-C reaches this process alone, and each is ended with all that it started.
+            children.append(
+                subprocess.Popen([sys.executable, "-m", *command], cwd=PROJECT, start_new_session=True)  # noqa: S603
+            )
+        pids.write_text("".join(_record(psutil.Process(child.pid)) for child in children))
+        _await_port(settings, children)
+        say(
+            f"The UI of the {settings.world} world: http://{settings.webserver_host}:{settings.webserver_port} "
+            "(Ctrl-C or make stop ends it)"
+        )
         while all(child.poll() is None for child in children):
             time.sleep(0.5)
+    except KeyboardInterrupt:
+        say("Stopping the UI and the daemon.")
+        return
     finally:
-        _end([child.pid for child in children])
+        was_stopped = not pids.exists()
+        _end([psutil.Process(child.pid) for child in children if child.poll() is None])
         for child in children:
             child.wait(STOP_SECONDS)
         pids.unlink(missing_ok=True)
-    if any(child.returncode not in (0, -signal.SIGTERM, -signal.SIGINT) for child in children):
+    if not was_stopped:
         raise RunFailed("The webserver or the daemon ended by itself", "Its last lines above say why")
 
 
@@ -207,40 +398,125 @@ def stop_everything(settings: Settings) -> list[str]:
 
     lines = []
     for file in sorted(settings.state_dir.glob("*/ui.pids")):
-        running = [pid for pid in map(int, file.read_text().split()) if _is_dagster(pid)]
+        running = _recorded(file)
+        file.unlink(missing_ok=True)  # first: tells the process that waits for them that this is no accident
         _end(running)
         if running:
             lines.append(f"Stopped the UI and daemon of the {file.parent.name} world.")
-        file.unlink(missing_ok=True)
     if stop_server(settings):
         lines.append("Stopped PostgreSQL.")
     return lines
 
 
-def diagnose(settings: Settings) -> list[tuple[str, bool, str]]:
-    """(what, whether it is fine, one line) of everything the pipeline stands on."""
-    findings: list[tuple[str, bool, str]] = []
+@dataclass(frozen=True)
+class Finding:
+    """One thing the pipeline stands on: whether it is fine, and a line about it."""
+
+    name: str
+    fine: bool
+    line: str
+
+
+def diagnose(settings: Settings) -> Iterator[Finding]:
+    """Everything the pipeline stands on, each looked at whatever became of the others."""
     world = World(settings)
+    try:
+        for name, question in _questions(settings, world).items():
+            try:
+                yield Finding(name, True, settings.masked(question()))
+            except TradingPipelineError as error:
+                yield Finding(name, False, settings.masked(str(error)))
+    finally:
+        world.close()
 
-    def look(name: str, question: Any) -> None:
-        try:
-            findings.append((name, True, str(question())))
-        except TradingPipelineError as error:
-            findings.append((name, False, str(error)))
 
-    look("settings", lambda: f"{settings.world} world, provider {settings.market_data_provider}")
-    look("warehouse", lambda: f"{world.warehouse} answers, its schema is current")
-    look("lake", lambda: world.lake.root)
-    look("provider", lambda: f"{world.provider.name} can be asked")
-    for name in settings.markets:
-        from trading_pipeline.markets import market_named
+def _questions(settings: Settings, world: World) -> dict[str, Callable[[], str]]:
+    """What `diagnose` asks: each answers with a line or raises an error of ours."""
+    from trading_pipeline.assets.marts import prepared_manifest
+    from trading_pipeline.storage.files import has_file
+    from trading_pipeline.storage.server import connection_parts
 
-        market = market_named(name)
-        look(f"{name} session", lambda market=market: f"latest with final bars: {world.latest_session(market)}")
+    markets = [market_named(name) for name in settings.markets]
+
+    def state_folder() -> str:
+        place = next(folder for folder in (settings.state_dir, *settings.state_dir.parents) if folder.exists())
+        if not os.access(place, os.W_OK | os.X_OK) or not place.is_dir():
+            raise StorageUnavailable(
+                f"{place} cannot be written", "Make it writable, or set STATE_DIR to a folder that is"
+            )
+        free = shutil.disk_usage(place).free
+        if free < LEAST_FREE_BYTES:
+            raise StorageUnavailable(f"{place} has {free / 2**30:.1f} GB left", "Free some space, or set STATE_DIR")
+        return f"{settings.state_dir}, {free / 2**30:,.0f} GB free"
+
+    def warehouse() -> str:
+        parts = connection_parts(world.warehouse.url)
+        return f"{parts.database} at {parts.host}:{parts.port} answers, its schema is current"
+
+    def lake() -> str:
+        has_file(settings, "us")
+        return f"{settings.lake_root} can be read"
+
+    def provider() -> str:
+        return f"{world.provider.name} {_asked(world, markets[0])}"
+
+    def watchlist() -> str:
+        listed = sum(len(world.watched(market)) for market in markets)
+        there = settings.watchlist_file.exists()
+        return f"{listed} tickers in {settings.watchlist_file}" if there else f"none at {settings.watchlist_file}"
+
+    def home() -> str:
+        elsewhere = os.environ.get(HOME)
+        if elsewhere and Path(elsewhere) != settings.dagster_home:
+            return f"{settings.dagster_home} (run and ui do not use {HOME}={elsewhere})"
+        return str(settings.dagster_home)
+
+    def ui() -> str:
+        running = _recorded(_pid_file(settings))
+        return f"running on port {settings.webserver_port}" if running else "not running; make ui starts it"
+
+    def sessions(market: Market) -> str:
+        return f"latest with final bars: {world.latest_session(market)}"
+
+    def table(market: Market) -> str:
         left = calendar(market.exchange).days_left(world.now().date())
-        findings.append((f"{name} calendar", left >= 180, f"{left} days of the session table remain"))
-    world.close()
-    return findings
+        if left < MINIMUM_DAYS_LEFT:
+            raise UnknownSession(
+                f"Only {left} days of the session table of {market.exchange} remain",
+                "Extend it with python -m trading_pipeline.calendars.generate",
+            )
+        return f"{left} days of the session table remain"
+
+    return {
+        "settings": lambda: f"{settings.world} world, provider {settings.market_data_provider}",
+        "state folder": state_folder,
+        "warehouse": warehouse,
+        "lake": lake,
+        "provider": provider,
+        "watchlist": watchlist,
+        "dbt": lambda: f"manifest at {prepared_manifest()}",
+        "Dagster home": home,
+        "UI": ui,
+        **{f"{market.name} session": partial(sessions, market) for market in markets},
+        **{f"{market.name} calendar": partial(table, market) for market in markets},
+    }
+
+
+def _asked(world: World, market: Market) -> str:
+    """Asks the provider for the benchmark's latest bars: the one proof that it answers."""
+    from trading_pipeline.providers.base import SymbolRequest
+
+    now = world.now()
+    last = world.latest_session(market)
+    symbol = world.instruments(market).provider_symbol(
+        world.index_of(market).benchmark, world.provider.name, calendar(market.exchange).local_date(now)
+    )
+    if not world.provider.covers(symbol):
+        return f"holds bars up to {last}, none of {symbol}"
+    batch = world.provider.daily_bars([SymbolRequest(symbol, last - timedelta(days=7), last)], now=now)
+    for failure in batch.failures:
+        raise failure.error
+    return f"answers: {symbol} has a bar of {batch.bars['session'].to_list()[-1]}"
 
 
 def _pid_file(settings: Settings) -> Path:
@@ -253,25 +529,68 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StorageUnavailable(
+            raise AlreadyRunning(
                 f"Port {port} on {host} cannot be used ({error.strerror})",
                 "Stop what uses it (make stop ends an older UI), or set WEBSERVER_PORT to another",
             ) from None
 
 
-def _is_dagster(pid: int) -> bool:
-    """Whether the process is one of ours: a pid file outlives a restart, and pids are used again."""
+def _await_port(settings: Settings, children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Wait until the webserver answers, or one of the processes has ended."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and all(child.poll() is None for child in children):
+        try:
+            socket.create_connection((settings.webserver_host, settings.webserver_port), timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _record(process: psutil.Process) -> str:
+    """A line of the pid file. Pids are used again, and the file outlives a restart: the start time tells them apart."""
+    return f"{process.pid} {process.create_time()}\n"
+
+
+def _recorded(file: Path) -> list[psutil.Process]:
+    """The processes of a pid file that still run."""
+    import psutil
+
+    running = []
+    for line in file.read_text().splitlines() if file.exists() else []:
+        pid, _, created = line.partition(" ")
+        try:
+            process = psutil.Process(int(pid))
+            if str(process.create_time()) == created and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+        except (psutil.Error, ValueError):
+            continue
+    return running
+
+
+def _end(leaders: Sequence[psutil.Process]) -> None:
+    """End process groups with all that they started: asked first, killed after `STOP_SECONDS`."""
+    import psutil
+
+    everyone = list(leaders)
+    for leader in leaders:
+        try:
+            everyone += leader.children(recursive=True)
+            os.killpg(leader.pid, signal.SIGTERM)
+        except (psutil.Error, ProcessLookupError):
+            continue
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(_is_alive(process) for process in everyone) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in everyone:
+        if _is_alive(process):
+            process.kill()
+
+
+def _is_alive(process: psutil.Process) -> bool:
     import psutil
 
     try:
-        return any("dagster" in part for part in psutil.Process(pid).cmdline())
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
-
-
-def _end(pids: Sequence[int]) -> None:
-    for pid in pids:
-        try:
-            os.killpg(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            continue

@@ -2,18 +2,25 @@
 
 What does not belong here: facts of a market (`markets.py`) and constants of a formula (beside the formula). Secrets are
 `SecretStr`: they print as stars everywhere.
+
+`.env` is the clone's own, and a relative path is relative to the clone, whichever folder a command is typed in: the
+command line, the UI's processes and `dagster dev` then mean the same files.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from trading_pipeline.errors import SettingsError
 from trading_pipeline.markets import MARKETS
+
+PROJECT = Path(__file__).resolve().parent.parent
+"""The folder of the clone."""
 
 ProviderName = Literal["simulated", "yahoo", "tiingo", "files"]
 World = Literal["simulated", "real"]
@@ -23,7 +30,12 @@ class Settings(BaseSettings):
     """The project's settings. Environment variables have the same names in capitals."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_file=PROJECT / ".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     market_data_provider: ProviderName = Field(
@@ -45,14 +57,22 @@ class Settings(BaseSettings):
     coverage_threshold: float = Field(
         0.8, ge=0, le=1, description="Share of the tickers asked that must answer for a fetch to succeed."
     )
-    watchlist_file: Path = Field(Path("watchlist.txt"), description="Tickers you follow, one a line; # starts a comment.")
-    inbox_url: str | None = Field(None, description="Folder or s3:// prefix watched for dropped files. Default: STATE_DIR.")
+    watchlist_file: Path = Field(
+        PROJECT / "watchlist.txt", description="Tickers you follow, one a line; # starts a comment."
+    )
+    inbox_url: str | None = Field(
+        None, description="Folder or s3:// prefix watched for dropped files. Default: a folder in STATE_DIR."
+    )
 
-    state_dir: Path = Field(Path(".state"), description="Folder of the embedded server, the lake and Dagster's home.")
+    state_dir: Path = Field(
+        PROJECT / ".state", description="Folder of the embedded server, the lake and Dagster's home."
+    )
     database_url: SecretStr | None = Field(
         None, description="postgresql://… of a managed server; unset: the embedded one is started on demand."
     )
-    lake_url: str | None = Field(None, description="file:// or s3:// root of the lake. Default: a folder in STATE_DIR.")
+    lake_url: str | None = Field(
+        None, description="Folder, file:// or s3:// root of the lake. Default: a folder in STATE_DIR."
+    )
     aws_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store; unset: AWS.")
     aws_access_key_id: SecretStr | None = Field(None, description="S3 key; unset: the machine's role.")
     aws_secret_access_key: SecretStr | None = Field(None, description="S3 secret; unset: the machine's role.")
@@ -87,17 +107,36 @@ class Settings(BaseSettings):
             raise ValueError("give ascending percentages between 0 and 100")
         return value
 
-    @field_validator("market_data_files", "database_url", "lake_url", "inbox_url", "tiingo_api_key", mode="before")
+    @field_validator("market_data_files", "watchlist_file", "state_dir")
     @classmethod
-    def _blank_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+    def _in_the_clone(cls, value: Path | None) -> Path | None:
+        return None if value is None else _absolute(value)
+
+    @field_validator("lake_url", "inbox_url")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.rstrip("/").partition("://")
+        if not separator:
+            return f"file://{_absolute(Path(value))}"
+        if (scheme == "file" and rest.startswith("/")) or (scheme == "s3" and rest.strip("/")):
+            return f"{scheme}://{rest}"
+        raise ValueError("give a folder, file:///… or s3://bucket/…")
 
     @model_validator(mode="after")
-    def _provider_has_what_it_needs(self) -> Settings:
+    def _complete(self) -> Self:
         if self.market_data_provider == "files" and self.market_data_files is None:
             raise ValueError("MARKET_DATA_PROVIDER=files needs MARKET_DATA_FILES, a Parquet or CSV file or a folder")
         if self.market_data_provider == "tiingo" and self.tiingo_api_key is None:
             raise ValueError("MARKET_DATA_PROVIDER=tiingo needs TIINGO_API_KEY; get one at tiingo.com")
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; set both or neither")
+        if self.decision_sessions > self.history_sessions:
+            raise ValueError(
+                f"DECISION_SESSIONS={self.decision_sessions} is more than HISTORY_SESSIONS={self.history_sessions}; "
+                "decisions need the bars before them too"
+            )
         return self
 
     @property
@@ -107,8 +146,8 @@ class Settings(BaseSettings):
 
     @property
     def world_dir(self) -> Path:
-        """The folder this world owns inside STATE_DIR, absolute."""
-        return (self.state_dir / self.world).absolute()
+        """The folder this world owns inside STATE_DIR."""
+        return self.state_dir / self.world
 
     @property
     def dagster_home(self) -> Path:
@@ -118,13 +157,26 @@ class Settings(BaseSettings):
     @property
     def lake_root(self) -> str:
         """This world's lake root, `file://…` or `s3://…`, without a trailing slash."""
-        base = self.lake_url or f"file://{self.state_dir.absolute() / 'lake'}"
-        return f"{base.rstrip('/')}/{self.world}"
+        base = self.lake_url or f"file://{self.state_dir / 'lake'}"
+        return f"{base}/{self.world}"
 
     @property
     def inbox(self) -> str:
         """Where dropped files are picked up, `file://…` or `s3://…`."""
-        return (self.inbox_url or f"file://{self.world_dir / 'inbox'}").rstrip("/")
+        return self.inbox_url or f"file://{self.world_dir / 'inbox'}"
+
+    def masked(self, text: str) -> str:
+        """`text` with every secret of these settings replaced by stars."""
+        for secret in self._secrets():
+            text = text.replace(secret, "***")
+        return text
+
+    def _secrets(self) -> list[str]:
+        """The longest first, so that none leaves a part of another standing."""
+        whole = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        login = self.database_url.get_secret_value().rpartition("@")[0] if self.database_url else ""
+        password = login.partition("://")[2].partition(":")[2]
+        return sorted({*whole, password, unquote(password)} - {""}, key=len, reverse=True)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -132,10 +184,20 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']).upper() or 'settings'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        )
+        faults = "; ".join(_fault(item["loc"], item["msg"]) for item in error.errors(include_input=False))
         raise SettingsError(
             f"The settings cannot be used ({faults})", "Mend them in the environment or in .env; see .env.example"
         ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{PROJECT / '.env'} cannot be read ({error})", "Make it a readable UTF-8 text file, see .env.example"
+        ) from None
+
+
+def _fault(place: tuple[int | str, ...], message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    return f"{str(place[0]).upper()}: {said}" if place else said
+
+
+def _absolute(path: Path) -> Path:
+    return PROJECT / path.expanduser()

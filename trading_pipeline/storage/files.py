@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from trading_pipeline.errors import StorageUnavailable
 from trading_pipeline.settings import Settings
 
 
 def put_text(settings: Settings, place: str, text: str) -> str:
-    """Write `text` to `<lake root>/<place>` atomically; its address, `file://…` or `s3://…`."""
+    """Write `text` to `<lake root>/<place>` atomically; its address, `file://…` or `s3://…`.
+
+    `StorageUnavailable` where it cannot be written.
+    """
     address = f"{settings.lake_root}/{place}"
-    url = urlsplit(address)
-    if url.scheme == "s3":
-        s3_client(settings).put_object(
-            Bucket=url.netloc, Key=url.path.lstrip("/"), Body=text.encode(), ContentType="text/html; charset=utf-8"
-        )
+    if address.startswith("s3://"):
+        bucket, key = _in_bucket(address)
+        with reaching(address):
+            s3_client(settings).put_object(
+                Bucket=bucket, Key=key, Body=text.encode(), ContentType="text/html; charset=utf-8"
+            )
         return address
-    target = Path(url.path)
+    target = Path(address.removeprefix("file://"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, scratch = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}")
@@ -39,12 +44,35 @@ def put_text(settings: Settings, place: str, text: str) -> str:
 
 
 def has_file(settings: Settings, place: str) -> bool:
-    """Whether something lies at `<lake root>/<place>`."""
-    url = urlsplit(f"{settings.lake_root}/{place}")
-    if url.scheme == "s3":
-        found = s3_client(settings).list_objects_v2(Bucket=url.netloc, Prefix=url.path.lstrip("/"), MaxKeys=1)
+    """Whether something lies at `<lake root>/<place>`; `StorageUnavailable` where the bucket cannot be asked."""
+    address = f"{settings.lake_root}/{place}"
+    if address.startswith("s3://"):
+        bucket, key = _in_bucket(address)
+        with reaching(address):
+            found = s3_client(settings).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
         return bool(found.get("KeyCount"))
-    return Path(url.path).is_file()
+    return Path(address.removeprefix("file://")).is_file()
+
+
+@contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Turns what boto3 raises into one line about `address`."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (Boto3Error, BotoCoreError, ClientError) as error:
+        raise StorageUnavailable(
+            f"{address} cannot be read or written ({error})",
+            "Check the bucket's name, the rights on it and the AWS settings",
+        ) from None
+
+
+def _in_bucket(address: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://` address."""
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 def s3_client(settings: Settings) -> Any:
