@@ -117,11 +117,11 @@ class Settings(BaseSettings):
     def _folder_or_bucket(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        scheme, separator, rest = value.rstrip("/").partition("://")
+        scheme, separator, rest = value.partition("://")
         if not separator:
             return f"file://{_absolute(Path(value))}"
         if (scheme == "file" and rest.startswith("/")) or (scheme == "s3" and rest.strip("/")):
-            return f"{scheme}://{rest}"
+            return value.rstrip("/")
         raise ValueError("give a folder, file:///… or s3://bucket/…")
 
     @model_validator(mode="after")
