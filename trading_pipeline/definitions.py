@@ -15,7 +15,7 @@ from trading_pipeline.assets import dips, features, market_data, marts, regime, 
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
 from trading_pipeline.automation import inbox, jobs, schedules, sensors
 from trading_pipeline.checks.factory import asset_check
-from trading_pipeline.checks.market_checks import CHECKS
+from trading_pipeline.checks.registry import CHECKS
 from trading_pipeline.markets import MARKETS
 from trading_pipeline.settings import Settings, load_settings
 from trading_pipeline.storage.io_managers import session_table_io_manager

@@ -139,6 +139,9 @@ class IngestReport:
                 for row in self.refused_actions.head(20).iter_rows(named=True)
             ],
             "rows_duplicate": self.duplicates.height,
+            "duplicates": [
+                f"{row['symbol']} {row['session']}" for row in self.duplicates.head(20).iter_rows(named=True)
+            ],
             "rows_off_calendar": self.off_calendar,
             "basis_breaks": [
                 f"{row['instrument_id']} x{row['factor']:.6g} up to {row['last_session']} ({row['cause']})"

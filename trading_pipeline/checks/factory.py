@@ -7,18 +7,25 @@ from the run's own tags. Run on its own, it looks at the latest session that was
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import Market
+from trading_pipeline.research.bars.best_view import in_force
 from trading_pipeline.sessions import calendar
+from trading_pipeline.tables import Kind, Table
 from trading_pipeline.world import World
 
 PARTITION = "dagster/partition"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+RECEIPTS_LOOKED_AT = 5
+RECEIPT_MARK = "tickers_wanted"
+"""Metadata that only the report of a receipt has."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,52 @@ class Finding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
 
-Look = Callable[[World, Market, Sequence[date]], Finding]
+@dataclass(frozen=True)
+class Sight:
+    """What a check looks at: the world, the market and the sessions (ascending, at least one) of its run."""
+
+    world: World
+    market: Market
+    sessions: Sequence[date]
+    instance: dg.DagsterInstance
+    run_id: str | None = None
+
+    def rows(self, table: Table, *columns: str) -> pl.DataFrame:
+        """The columns named (default: all) of the sessions' rows in force, in no particular order.
+
+        Of a received table every version, of a decision table the latest one. Only these columns are read: a range may
+        hold a million rows.
+        """
+        lake, first, last = self.world.lake, self.sessions[0], self.sessions[-1]
+        if table.kind is Kind.DECISION:
+            return lake.latest(self.market.name, table.name, self.sessions).select(columns or pl.all())
+        if "superseded_at" not in table.schema:
+            return lake.read(self.market.name, table.name, first, last, columns=columns or None)
+        wanted = dict.fromkeys([*(columns or table.names), "available_at", "superseded_at"])
+        rows = lake.read(self.market.name, table.name, first, last, columns=list(wanted))
+        return in_force(rows, self.world.as_of).select(columns or pl.all())
+
+    @cached_property
+    def receipt(self) -> Mapping[str, Any]:
+        """What the run reported of its receipt (`IngestReport.metadata`), or the latest report; empty without one.
+
+        It is on the materialization of a single session, and on an observation of a range.
+        """
+        key = key_of(self.market, "received_bars")
+        records = [
+            *self.instance.fetch_materializations(key, limit=RECEIPTS_LOOKED_AT).records,
+            *self.instance.fetch_observations(key, limit=RECEIPTS_LOOKED_AT).records,
+        ]
+        told = []
+        for record in records:
+            event = record.asset_materialization or record.asset_observation
+            if event is not None and RECEIPT_MARK in event.metadata:
+                mine = record.run_id == self.run_id
+                told.append((mine, record.storage_id, {name: value.value for name, value in event.metadata.items()}))
+        return max(told, key=lambda each: each[:2])[2] if told else {}
+
+
+Look = Callable[[Sight], Finding]
 
 
 @dataclass(frozen=True)
@@ -70,7 +122,7 @@ def asset_check(market: Market, check: Check) -> dg.AssetChecksDefinition:
             finding = Finding(False, "Nothing was materialized yet.")
         else:
             world: World = context.op_execution_context.resources.world
-            finding = check.look(world, market, sessions)
+            finding = check.look(Sight(world, market, sessions, context.instance, context.run.run_id))
         return dg.AssetCheckResult(
             passed=finding.passed, severity=check.severity, description=finding.says, metadata=dict(finding.numbers)
         )

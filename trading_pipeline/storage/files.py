@@ -1,6 +1,7 @@
 """Files of the lake that are not tables: the pages people open.
 
-What belongs here: putting a text at a place under the lake root, on a folder or in a bucket, whole or not at all.
+What belongs here: putting a text at a place under the lake root, on a folder or in a bucket, whole or not at all, and
+finding it again.
 """
 
 from __future__ import annotations
@@ -52,6 +53,35 @@ def has_file(settings: Settings, place: str) -> bool:
             found = s3_client(settings).list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1)
         return bool(found.get("KeyCount"))
     return Path(address.removeprefix("file://")).is_file()
+
+
+def names_in(settings: Settings, folder: str) -> list[str]:
+    """Names of the files directly in `<lake root>/<folder>`; none where it does not exist."""
+    address = f"{settings.lake_root}/{folder}"
+    if address.startswith("s3://"):
+        bucket, key = _in_bucket(f"{address}/")
+        with reaching(address):
+            pages = (
+                s3_client(settings).get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key, Delimiter="/")
+            )
+            return sorted(item["Key"].removeprefix(key) for page in pages for item in page.get("Contents", []))
+    path = Path(address.removeprefix("file://"))
+    return sorted(file.name for file in path.iterdir() if file.is_file()) if path.is_dir() else []
+
+
+def text_of(settings: Settings, place: str) -> str:
+    """The text that lies at `<lake root>/<place>`; `StorageUnavailable` where it cannot be read."""
+    address = f"{settings.lake_root}/{place}"
+    if address.startswith("s3://"):
+        bucket, key = _in_bucket(address)
+        with reaching(address):
+            return str(s3_client(settings).get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+    try:
+        return Path(address.removeprefix("file://")).read_text(encoding="utf-8")
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{address} cannot be read ({error.strerror})", "Make the lake's folder readable, or run the session again"
+        ) from None
 
 
 @contextmanager
