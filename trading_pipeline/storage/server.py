@@ -68,6 +68,9 @@ _SERVER_OPTIONS = {
     "log_timezone": "UTC",
 }
 
+# Dagster commits each event by itself. The last of them may go with a power cut: what is computed stands in the lake.
+_EVENT_OPTIONS = "-c synchronous_commit=off"
+
 
 @dataclass(frozen=True)
 class Databases:
@@ -107,7 +110,8 @@ def ensure_server(settings: Settings) -> Databases:
             url = _running(data) or _start(settings)
     names = (settings.world, f"{settings.world}_dagster")
     _ensure_databases(url, names)
-    return Databases(SecretStr(_with_database(url, names[0])), SecretStr(_psycopg2(_with_database(url, names[1]))))
+    dagster = _psycopg2(_with_database(url, names[1]))
+    return Databases(SecretStr(_with_database(url, names[0])), SecretStr(_with_options(dagster, _EVENT_OPTIONS)))
 
 
 def databases(settings: Settings) -> Databases:
@@ -184,6 +188,10 @@ def _with_database(url: str, name: str) -> str:
     base, question, query = url.partition("?")
     scheme, _, rest = base.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/{quote(name, safe='')}{question}{query}"
+
+
+def _with_options(url: str, options: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}options={quote(options)}"
 
 
 def _psycopg2(url: str) -> str:

@@ -48,6 +48,12 @@ class TestEmbedded:
         with create_engine(real.dagster.get_secret_value()).connect() as connection:
             assert connection.execute(text("SELECT current_database()")).scalar() == "real_dagster"
 
+    def test_only_dagsters_events_may_be_lost_with_a_power_cut(self, state_dir):
+        databases = ensure_server(settings_of(state_dir))
+        assert ask(databases.warehouse, "SHOW synchronous_commit") == "on"
+        with create_engine(databases.dagster.get_secret_value()).connect() as connection:
+            assert connection.execute(text("SHOW synchronous_commit")).scalar() == "off"
+
     def test_it_outlives_a_stop_with_its_rows_and_stopping_twice_is_fine(self, state_dir):
         settings = settings_of(state_dir)
         with connect(ensure_server(settings).warehouse) as connection:
