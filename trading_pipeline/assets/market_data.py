@@ -25,6 +25,7 @@ from trading_pipeline.tables import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
     DAILY_BARS,
+    MARKET_DATA,
     RECEIVED_ACTIONS,
     RECEIVED_BARS,
     Table,
@@ -79,7 +80,9 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
         required_resource_keys={WORLD},
         pool=provider_pool(provider),
     )
-    def receive(context: dg.AssetExecutionContext, universe_members: pl.DataFrame) -> Iterator[dg.MaterializeResult[None]]:
+    def receive(
+        context: dg.AssetExecutionContext, universe_members: pl.DataFrame
+    ) -> Iterator[dg.MaterializeResult[None]]:
         world = world_of(context)
         got = world.receive(market, universe_members, run_sessions(context))
         needed = world.settings.coverage_threshold
@@ -153,7 +156,7 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
             "The bars in PostgreSQL, to query and join: as traded, with the adjusted close, the quality and the "
             "source. Shown and joined, never computed from. adjusted_close follows every later split and dividend."
         ),
-        metadata={"dagster/table_name": "public.market_data"},
+        metadata=definition_metadata(MARKET_DATA, market) | {"dagster/table_name": "public.market_data"},
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},
