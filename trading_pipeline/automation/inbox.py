@@ -12,8 +12,7 @@ what they hold (`ingest.py`).
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -32,6 +31,7 @@ from trading_pipeline.errors import (
 )
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.settings import Settings
+from trading_pipeline.storage.files import reaching, s3_client
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -128,13 +128,14 @@ class BucketInbox:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.client = client
+        self.address = f"s3://{bucket}/{self.prefix}"
 
     def waiting(self) -> list[Dropped]:
         """The objects that lie there, by name."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix, Delimiter="/"
         )
-        with self._reached():
+        with reaching(self.address):
             found = [
                 (item["Key"].removeprefix(self.prefix), item) for page in pages for item in page.get("Contents", [])
             ]
@@ -147,7 +148,7 @@ class BucketInbox:
     def fetch(self, name: str, into: Path) -> Path:
         """The object, downloaded."""
         target = into / name
-        with self._reached():
+        with reaching(self.address):
             self.client.download_file(self.bucket, self.prefix + name, str(target))
         return target
 
@@ -155,7 +156,7 @@ class BucketInbox:
         """Move the object; the reason is `<object>.reason.txt`."""
         key = self.prefix + file.name
         target = f"{self.prefix}{where}/{_stamped(file.name)}"
-        with self._reached():
+        with reaching(self.address):
             if _fingerprint(self.client.head_object(Bucket=self.bucket, Key=key)) != file.fingerprint:
                 return False
             if why is not None:
@@ -164,24 +165,14 @@ class BucketInbox:
             self.client.delete_object(Bucket=self.bucket, Key=key)
         return True
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (BotoCoreError, ClientError) as error:
-            raise _unreachable(f"s3://{self.bucket}/{self.prefix}", error) from None
-
 
 def _fingerprint(item: dict[str, Any]) -> str:
     return f"{item['ETag'].strip(chr(34))}-{item['LastModified']:%Y%m%dT%H%M%S}"
 
 
-def _unreachable(place: object, error: Exception) -> StorageUnavailable:
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+def _unreachable(folder: Path, error: OSError) -> StorageUnavailable:
     return StorageUnavailable(
-        f"The inbox {place} cannot be used ({reason})", "Check INBOX_URL, the rights on it and the AWS settings"
+        f"The inbox {folder} cannot be used ({error.strerror})", "Make it readable and writable, or set INBOX_URL"
     )
 
 
@@ -194,8 +185,6 @@ def open_inbox(settings: Settings) -> Inbox:
     """The inbox the settings name."""
     url = urlsplit(settings.inbox)
     if url.scheme == "s3":
-        from trading_pipeline.storage.files import s3_client
-
         return BucketInbox(url.netloc, url.path, s3_client(settings))
     if url.scheme in ("file", ""):
         return FolderInbox(Path(url.path))

@@ -245,7 +245,7 @@ def test_a_bucket_that_is_not_there_is_said_in_one_line(new_site: NewSite, endpo
             "aws_secret_access_key": SecretStr("secret"),
         }
     )
-    with pytest.raises(Exception, match="inbox s3://nowhere/in/ cannot be used") as raised:
+    with pytest.raises(Exception, match="s3://nowhere/in/ cannot be read or written") as raised:
         Sensor(site, "inbox").tick(NOW)
     assert "secret" not in str(raised.value)
 
