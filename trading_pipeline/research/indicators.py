@@ -26,7 +26,6 @@ from functools import partial
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from trading_pipeline.research.market_index import MarketIndex, market_index
 from trading_pipeline.research.panel import (
@@ -265,6 +264,8 @@ def _rank(raw: Floats, is_member: Mask, rows: Integers) -> Floats:
 
     Linear in the position, ties share their mean; NaN where a name stands alone.
     """
+    from scipy.stats import rankdata  # scipy takes as long to import as Dagster
+
     out = np.full(raw.shape, np.nan)
     ranked = is_member[rows] & np.isfinite(raw[rows])
     position = rankdata(np.where(ranked, np.round(raw[rows], 9), np.inf), axis=1) if len(rows) else raw[rows]

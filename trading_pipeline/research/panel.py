@@ -22,7 +22,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.signal import lfilter
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.int64]
@@ -321,6 +320,8 @@ def decayed_sum(packed: Floats, decay: float, count: Integers) -> Floats:
     The exact finite window of a recursion: the endless sum less what it held before the window, decayed. packed: no
     NaN. count: packed, how far the window reaches at each bar (`OwnBars.within`).
     """
+    from scipy.signal import lfilter  # scipy takes as long to import as Dagster
+
     rows, instruments = packed.shape
     endless = np.zeros((rows + 1, instruments))
     endless[1:] = lfilter([1.0], [1.0, -decay], packed, axis=0)
