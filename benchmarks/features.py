@@ -11,90 +11,19 @@ bars, late listings and delistings. Dagster and storage are on neither side.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from benchmarks.random_market import BENCHMARK, SESSIONS, TICKERS, VOLATILITY, Inputs, random_market
+from benchmarks.report import Row, Target, seconds
 from trading_pipeline.research.dips import dip_opportunities
 from trading_pipeline.research.indicators import LOOKBACK, indicators
 from trading_pipeline.research.regime import market_regime
 
-TICKERS, SESSIONS, SAMPLED = 500, 2520, 20
-BENCHMARK, VOLATILITY = "us:SPY", "us:^VIX"
+SAMPLED = 20
 THRESHOLDS = (5.0, 10.0, 15.0)
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the three functions read."""
-
-    bars: pl.DataFrame
-    actions: pl.DataFrame
-    members: pl.DataFrame
-    sessions: list[date]
-
-    def between(self, first: date, last: date) -> Inputs:
-        """The rows from `first` to `last`, found by binary search: the frames are sorted by session."""
-
-        def cut(frame: pl.DataFrame) -> pl.DataFrame:
-            low = frame["session"].search_sorted(first, side="left")
-            return frame[low : frame["session"].search_sorted(last, side="right")]
-
-        return Inputs(cut(self.bars), cut(self.actions), cut(self.members), self.sessions)
-
-
-def random_inputs(tickers: int = TICKERS, sessions: int = SESSIONS, seed: int = 20160314) -> Inputs:
-    """Ten years of random walks with one market and eleven sectors in common."""
-    rng = np.random.default_rng(seed)
-    days = np.arange(np.datetime64("2010-01-04"), np.datetime64("2030-01-01"))
-    days = days[np.is_busday(days)][:sessions]
-    shape, sector = (sessions, tickers), np.arange(tickers) % 11
-    market = rng.normal(0.0003, 0.01, sessions)
-    shared = rng.normal(0, 0.006, (sessions, 11))[:, sector]
-    moves = market[:, None] * rng.uniform(0.6, 1.4, tickers) + shared + rng.normal(0, 0.015, shape)
-    split = np.where(rng.random(shape) < 0.0004, rng.choice([2.0, 3.0, 4.0, 0.1], shape), 1.0)
-    close = 50 * np.exp(np.cumsum(moves, axis=0)) * rng.uniform(0.5, 4, tickers) / np.cumprod(split, axis=0)
-    opened = close * np.exp(rng.normal(0, 0.004, shape))
-    spread = np.exp(np.abs(rng.normal(0, 0.005, shape)))
-    high, low = np.maximum(close, opened) * spread, np.minimum(close, opened) / spread
-    at = np.arange(sessions)[:, None]
-    listed = at >= np.where(rng.random(tickers) < 0.1, rng.integers(0, sessions // 2, tickers), 0)
-    listed &= at < np.where(rng.random(tickers) < 0.1, rng.integers(100, sessions, tickers), sessions)
-    traded = listed & (rng.random(shape) > 0.001)
-    ids = np.array([f"us:T{number:04d}" for number in range(tickers)])
-
-    def keyed(where: np.ndarray, **values: np.ndarray | str) -> pl.DataFrame:
-        row, column = np.nonzero(where)
-        keys = pl.DataFrame({"session": days[row], "instrument_id": ids[column]})
-        arrays = {name: value[row, column] for name, value in values.items() if isinstance(value, np.ndarray)}
-        texts = {name: pl.lit(value) for name, value in values.items() if isinstance(value, str)}
-        return keys.hstack(pl.DataFrame(arrays)).with_columns(pl.col("session").cast(pl.Date), **texts)
-
-    volume = rng.lognormal(13, 0.4, shape)
-    bars = keyed(traded, open=opened, high=high, low=low, close=close, volume=volume, data_quality="good")
-    level, fear = 200 * np.exp(np.cumsum(market)), np.clip(18 + np.cumsum(rng.normal(0, 0.3, sessions)), 9, 70)
-    for name, price in ((BENCHMARK, level), (VOLATILITY, fear)):
-        index = pl.DataFrame({"session": days}).with_columns(
-            pl.col("session").cast(pl.Date), instrument_id=pl.lit(name)
-        )
-        prices = dict.fromkeys(("open", "high", "low", "close"), pl.Series(price))
-        index = index.with_columns(**prices, volume=pl.Series(rng.lognormal(18, 0.2, sessions)))
-        bars = bars.vstack(index.with_columns(data_quality=pl.lit("good")))
-    events = [
-        keyed(traded & (split != 1), kind="split", value=split),
-        keyed(traded & (rng.random(shape) < 1 / 63), kind="dividend", value=close * 0.005),
-    ]
-    names = pl.DataFrame({"instrument_id": ids, "sector": [f"Sector {number}" for number in sector]})
-    return Inputs(
-        bars=bars.with_columns(ticker=pl.col("instrument_id").str.strip_prefix("us:")).sort("session"),
-        actions=pl.concat(frame.select("session", "instrument_id", "kind", "value") for frame in events).sort(
-            "session"
-        ),
-        members=keyed(listed, universe="WIDE").join(names, on="instrument_id").sort("session"),
-        sessions=[day.item() for day in days],
-    )
 
 
 def decide(inputs: Inputs, sessions: list[date]) -> dict[str, float]:
@@ -117,35 +46,35 @@ def decide(inputs: Inputs, sessions: list[date]) -> dict[str, float]:
 def best_of_two(inputs: Inputs, sessions: list[date]) -> dict[str, float]:
     """The faster of two runs of each function."""
     first, second = decide(inputs, sessions), decide(inputs, sessions)
-    return {name: min(seconds, second[name]) for name, seconds in first.items()}
+    return {name: min(spent, second[name]) for name, spent in first.items()}
 
 
-def measure() -> list[dict[str, object]]:
-    """Rows of name, ours and baseline (seconds for the ten years), ratio, and a note on how the baseline was had."""
-    inputs = random_inputs()
+def measure(folder: Path, tickers: int = TICKERS, sessions: int = SESSIONS, sampled: int = SAMPLED) -> list[Row]:
+    """Each function and all three together; `folder` is not needed."""
+    inputs = random_market(tickers, sessions)
     decide(inputs, inputs.sessions[-5:])  # imports, thread pools and allocator are warm on both sides
     whole = best_of_two(inputs, inputs.sessions)
-    positions = np.linspace(SESSIONS // 2, SESSIONS - 1, SAMPLED).astype(int)
+    positions = np.linspace(sessions // 2, sessions - 1, sampled).astype(int)
     singly = [best_of_two(inputs, [inputs.sessions[position]]) for position in positions]
-    scaled = {name: sum(run[name] for run in singly) / SAMPLED * SESSIONS for name in whole}
-    note = f"{SAMPLED} sessions run one by one, scaled to {SESSIONS}"
-    whole["indicators + regime + dips"], scaled["indicators + regime + dips"] = (
-        sum(whole.values()),
-        sum(scaled.values()),
+    scaled = {name: sum(run[name] for run in singly) / sampled * sessions for name in whole}
+    note = (
+        f"Baseline: the same functions called session by session, each on its own lookback of {LOOKBACK} sessions: "
+        f"{sampled} sessions over the second half of the ten years were run and their mean scaled to {sessions:,}."
     )
-    return [
-        {
-            "name": f"{name}, {TICKERS} tickers x {SESSIONS} sessions",
-            "ours": seconds,
-            "baseline": scaled[name],
-            "ratio": scaled[name] / seconds,
-            "seconds": seconds,
-            "note": note,
-        }
-        for name, seconds in whole.items()
+    together = sum(whole.values())
+    panel = f"{tickers} tickers x {sessions:,} sessions"
+    rows = [
+        Row(
+            f"indicators, regime and dips, {panel}",
+            seconds(together),
+            seconds(sum(scaled.values())),
+            sum(scaled.values()) / together,
+            note,
+            Target(100, " x", at_least=True),
+        ),
+        Row("the same, time of the one call", seconds(together), "-", None, note, Target(10, " s"), together),
     ]
-
-
-if __name__ == "__main__":
-    for row in measure():
-        print(f"{row['name']:<62} {row['ours']:6.2f} s   baseline {row['baseline']:8.1f} s   {row['ratio']:6.0f} x")
+    return rows + [
+        Row(f"  of which {name}", seconds(whole[name]), seconds(scaled[name]), scaled[name] / whole[name], note)
+        for name in whole
+    ]

@@ -26,9 +26,7 @@ def rows(exchange: str) -> list[tuple[str, str, str]]:
     calendar = exchange_calendars.get_calendar(exchange, start=first.isoformat(), end=LAST_DAY.isoformat())
     sessions = {stamp.date() for stamp in calendar.sessions}
     result = [
-        (day.date().isoformat(), "holiday", "")
-        for day in pd.bdate_range(first, LAST_DAY)
-        if day.date() not in sessions
+        (day.date().isoformat(), "holiday", "") for day in pd.bdate_range(first, LAST_DAY) if day.date() not in sessions
     ]
     ordinary = max(calendar.close_times)[1]
     for stamp in calendar.sessions:

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - failures are named by what happened, as in trading_pipeline/errors.py
 """How a provider can fail: one class per kind of failure, so that callers can tell what is worth trying again.
 
 What belongs here: the failures every adapter maps its library's exceptions to; none of theirs leaves `providers/`.

@@ -63,7 +63,7 @@ _COLUMNS = (
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def dip_opportunities(  # noqa: PLR0917 - the tables it reads, in their order
+def dip_opportunities(
     bars: pl.DataFrame,
     actions: pl.DataFrame,
     members: pl.DataFrame,

@@ -190,7 +190,7 @@ def _span_returns(returns: TotalReturns, index: MarketIndex, rows: Integers) -> 
     }
 
 
-def _bar_windows(  # noqa: PLR0917 - the arrays it is computed from, cut into blocks together
+def _bar_windows(
     valid: Mask, close: Floats, high: Floats, low: Floats, volume: Floats, cumulation: Floats, change: Floats
 ) -> dict[str, Floats]:
     """Indicators over own bars. change: log total return since the bar before.

@@ -69,7 +69,7 @@ _COLUMNS = (
 
 
 @np.errstate(divide="ignore", invalid="ignore")
-def market_regime(  # noqa: PLR0917 - the tables it reads, in their order
+def market_regime(
     bars: pl.DataFrame,
     actions: pl.DataFrame,
     members: pl.DataFrame,
