@@ -320,7 +320,7 @@ class Lake:
         return [*declared.key_columns, *(["computed_at"] if declared.kind is Kind.DECISION else [])]
 
     def _conformed(self, declared: Table, frame: pl.DataFrame) -> pl.DataFrame:
-        return declared.conform(frame)
+        return declared.conform(frame).sort(declared.key_columns)
 
     def _replace(
         self,

@@ -34,7 +34,7 @@ from trading_pipeline.storage.versions import (
     refuse_other_sessions,
     sessions_in,
 )
-from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kind, Table, sorted_by
+from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kind, Table
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection, Cursor
@@ -237,7 +237,7 @@ def _read(cursor: Cursor, declared: Table, market: str, sessions: Sequence[date]
         sql.SQL(_CASTS.get(dtype, "{0}") if name != "metadata" else "{0}::text AS {0}").format(sql.Identifier(name))
         for name, dtype in schema.items()
     )
-    statement = "SELECT {columns} FROM {table} WHERE market = {market} AND {session} = ANY ({days}::date[])"
+    statement = "SELECT {columns} FROM {table} WHERE market = {market} AND {session} = ANY (ARRAY[{days}]::date[])"
     cursor.execute(
         _sql(
             statement,
@@ -245,7 +245,7 @@ def _read(cursor: Cursor, declared: Table, market: str, sessions: Sequence[date]
             table=sql.Identifier(declared.name),
             market=sql.Literal(market),
             session=sql.Identifier(declared.session_column),
-            days=sql.Literal(f"{{{','.join(day.isoformat() for day in sorted(set(sessions)))}}}"),
+            days=sql.SQL(", ").join(sql.Literal(day.isoformat()) for day in sorted(set(sessions))),
         )
     )
     rows = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table()))
@@ -276,7 +276,7 @@ def _conformed(declared: Table, frame: pl.DataFrame) -> pl.DataFrame:
 
 def _typed(declared: Table, market: str, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows as COPY wants them: with their market, sorted by key, `market_data` in the types of its columns."""
-    rows = sorted_by(rows, declared.key).with_columns(market=pl.lit(market))
+    rows = rows.sort(declared.key).with_columns(market=pl.lit(market))
     if declared is not MARKET_DATA:
         return rows
     prices = [name for name in _PRICES if name in rows.columns]
