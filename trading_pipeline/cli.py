@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FAILED = 2
 INTERRUPTED = 130
-_WIDTH = 110
+_WIDTH = 160
 
 
 class OneLineErrors(click.Group):
