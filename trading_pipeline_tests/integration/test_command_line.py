@@ -31,6 +31,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from trading_pipeline import cli
+from trading_pipeline.automation import jobs
 from trading_pipeline.launch import prepared
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.sessions import calendar
@@ -408,12 +409,14 @@ def test_past_sessions_and_the_other_market_are_published_with_their_lookbacks(
 
 
 def test_rebase_takes_over_a_history_that_was_changed_as_a_whole(
-    type_in: Callable[..., Result], tmp_path: Path
+    type_in: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = calendar("XNYS").between(date(2024, 1, 2), date(2024, 3, 15))
-    files = {"MARKET_DATA_PROVIDER": "files", "MARKET_DATA_FILES": str(tmp_path / "bars.parquet")}
+    monkeypatch.setenv("MARKET_DATA_PROVIDER", "files")
+    monkeypatch.setenv("MARKET_DATA_FILES", str(tmp_path / "bars.parquet"))
     _bars(sessions).write_parquet(tmp_path / "bars.parquet")
-    assert type_in("run", **files).exit_code == 0
+    with prepared(load_settings()) as site:
+        site.execute(jobs.market_data_name(US), sessions[0], sessions[-1])
     before = _closes()
     halved = pl.when(pl.col("ticker") == "BBB").then(pl.col("close") / 2).otherwise("close")
     _bars(sessions).with_columns(open=halved, high=halved, low=halved, close=halved).write_parquet(
@@ -423,7 +426,10 @@ def test_rebase_takes_over_a_history_that_was_changed_as_a_whole(
     assert _closes().equals(before)
     done = type_in("rebase", "BBB")
     assert done.exit_code == 0
-    assert f"us: {before.height // 2} bars of BBB stored as revisions." in done.stdout
+    assert done.stdout.splitlines()[-2:] == [
+        f"us: {len(sessions)} bars of BBB stored as revisions.",
+        f"us: us_market_data computed again, {sessions[0]} to {sessions[-1]}.",
+    ]
     assert _closes().equals(before.with_columns(halved.alias("close")))
 
 
