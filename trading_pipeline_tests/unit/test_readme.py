@@ -26,7 +26,7 @@ COMPOSE = (PROJECT / "deploy" / "compose.yaml").read_text()
 SETTINGS = {name.upper(): field for name, field in Settings.model_fields.items()}
 SAID = dict(re.findall(r"^#([A-Z][A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 # Read by the tests, by make and by the container's entry point.
-ELSEWHERE = {"REAL_DATA_DIR", "DATABASE_PASSWORD", "POSTGRES_PASSWORD", "STORE_PASSWORD"}
+ELSEWHERE = {"REAL_DATA_DIR", "UPDATE_SCREENSHOTS", "DATABASE_PASSWORD", "POSTGRES_PASSWORD", "STORE_PASSWORD"}
 MOST_BYTES = 200_000
 
 
