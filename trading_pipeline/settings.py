@@ -79,6 +79,59 @@ class Settings(BaseSettings):
     aws_region: str = Field("us-east-1", description="Region of the lake's bucket.")
 
     tiingo_api_key: SecretStr | None = Field(None, description="Key of api.tiingo.com, needed by the tiingo provider.")
+    finnhub_api_key: SecretStr | None = Field(
+        None, description="Key of finnhub.io: the earnings calendar's first voice."
+    )
+    api_ninjas_key: SecretStr | None = Field(None, description="Key of api-ninjas.com: the earnings calendar's backup.")
+    alpha_vantage_api_key: SecretStr | None = Field(None, description="Key of alphavantage.co: news with a sentiment.")
+    news_feeds: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Addresses of RSS or Atom feeds, comma-separated; {ticker} in one stands for each ticker."
+    )
+    fundamentals_files: Path | None = Field(
+        None, description="Dated snapshots of fundamentals for the files provider: a Parquet or CSV file, or a folder."
+    )
+
+    dip_desk_universe: str = Field(
+        "TOO_BIG_TO_FAIL",
+        description="Whose dips are analysed: TOO_BIG_TO_FAIL (mega-caps, 50 largest, watchlist), a universe, or ALL.",
+    )
+    dip_desk_time: Literal["close", "09:30"] = Field(
+        "close",
+        description="When new dips are posted: after the close, or at 09:30 exchange time before the next session.",
+    )
+    portfolio_value: float = Field(
+        100_000, gt=0, description="Value of the portfolio that sizes are computed for, in the market's currency."
+    )
+    anthropic_api_key: SecretStr | None = Field(
+        None, description="Key of Claude, who words the dip desk; unset: deterministic words from the rules."
+    )
+    anthropic_base_url: str | None = Field(None, description="Endpoint of the Claude API; unset: Anthropic's own.")
+    claude_screen_model: str = Field("claude-haiku-5-5", description="Model that words the dips the rules do not buy.")
+    claude_finalist_model: str = Field(
+        "claude-sonnet-5-5", description="Model that words the dips the rules would buy."
+    )
+    claude_fallback_model: str = Field("claude-haiku-5-5", description="Model asked when the first refuses or is busy.")
+    claude_daily_budget: float = Field(
+        1.0, ge=0, description="US dollars a day (UTC) that words may cost; past it the rules write them."
+    )
+
+    discord_webhook_url: SecretStr | None = Field(None, description="Discord webhook that new dips are posted to.")
+    smtp_host: str | None = Field(None, description="SMTP server that new dips are mailed by; unset: no e-mail.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Port of the SMTP server.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is secured.")
+    smtp_user: str | None = Field(None, description="User of the SMTP server; unset: no login.")
+    smtp_password: SecretStr | None = Field(None, description="Password of the SMTP user.")
+    alert_email_from: str | None = Field(None, description="Sender of the alerts; needed with SMTP_HOST.")
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Recipients of the alerts, comma-separated; needed with SMTP_HOST."
+    )
+    tearsheet_count: int = Field(
+        20,
+        ge=0,
+        le=500,
+        description="How many leaders get a tearsheet, beside every dip on the desk and the watchlist.",
+    )
+
     webserver_host: str = Field("127.0.0.1", description="Address the UI binds to.")
     webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the UI.")
 
@@ -100,6 +153,11 @@ class Settings(BaseSettings):
     def _split_thresholds(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("news_feeds", "alert_email_to", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
     @field_validator("dip_thresholds")
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
@@ -107,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("give ascending percentages between 0 and 100")
         return value
 
-    @field_validator("market_data_files", "watchlist_file", "state_dir")
+    @field_validator("market_data_files", "fundamentals_files", "watchlist_file", "state_dir")
     @classmethod
     def _in_the_clone(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)
@@ -132,6 +190,10 @@ class Settings(BaseSettings):
             raise ValueError("MARKET_DATA_PROVIDER=tiingo needs TIINGO_API_KEY; get one at tiingo.com")
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together; set both or neither")
+        if self.smtp_host is not None and not (self.alert_email_from and self.alert_email_to):
+            raise ValueError("SMTP_HOST needs ALERT_EMAIL_FROM and ALERT_EMAIL_TO; set them, or unset SMTP_HOST")
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError("SMTP_USER and SMTP_PASSWORD go together; set both or neither")
         if self.decision_sessions > self.history_sessions:
             raise ValueError(
                 f"DECISION_SESSIONS={self.decision_sessions} is more than HISTORY_SESSIONS={self.history_sessions}; "

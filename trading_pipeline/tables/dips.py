@@ -33,3 +33,53 @@ DIP_OPPORTUNITIES = Table(
         Column("data_quality", pl.String(), "Quality of this session's bar: good or suspect"),
     ),
 )
+
+# What `dip_opportunities` says beyond the fall itself.
+CAUSE_COLUMNS: tuple[Column, ...] = (
+    Column("on_desk", pl.Boolean(), "Member of the dip desk's universe on the session"),
+    Column("cause", pl.String(), "macro, sector, company, earnings, ex_dividend or unknown"),
+    number("cause_share", "Share of the fall that the cause explains, 0 to 1", True),
+    Column("evidence", pl.String(), "What speaks for the cause, one line each"),
+    Column("news_ids", pl.String(), "Ids of the articles used, comma-separated; empty when none"),
+    Column("verdict", pl.String(), "The screener's verdict; null where it was not scored", True),
+    number("total", "The screener's total, 0 to 100", True),
+    Column("grade", pl.String(), "The screener's grade", True),
+    Column("gates_failed", pl.String(), "Gates it fails, comma-separated; empty when none", True),
+    Column("sessions_to_report", pl.Int32(), "Sessions until the next report trades", True),
+)
+
+DIP_ANALYSIS = Table(
+    "dip_analysis",
+    Kind.DECISION,
+    "Each dip on the desk in words: why, temporary or not, the play, the risks and the size.",
+    ("session", "instrument_id"),
+    (
+        SESSION,
+        INSTRUMENT,
+        TICKER,
+        number("dip_pct", "Per cent below the 52-week high, positive"),
+        Column("cause", pl.String(), "Cause that the rules decided on"),
+        Column("action", pl.String(), "buy, wait or avoid: decided by the rules alone"),
+        Column("action_reasons", pl.String(), "Why that action, one line each"),
+        number("size_low", "Least share of the portfolio, fraction; 0 unless the action is buy"),
+        number("size_high", "Largest share of the portfolio, fraction; 0 unless the action is buy"),
+        number("size_low_amount", "size_low in the market's currency for the configured portfolio"),
+        number("size_high_amount", "size_high in the market's currency for the configured portfolio"),
+        Column("why", pl.String(), "Why it dipped"),
+        Column("outlook", pl.String(), "temporary, lasting or unclear"),
+        Column("play", pl.String(), "What to do, in words"),
+        Column("risks", pl.String(), "What could go wrong, one line each, the worst first"),
+        Column("source", pl.String(), "claude or rules: whose words these are"),
+        Column(
+            "source_reason", pl.String(), "Why the words are the rules': no_key, budget, failed …; null otherwise", True
+        ),
+        Column("model", pl.String(), "Model that wrote the words", True),
+        Column("prompt_hash", pl.String(), "Hash of prompt, schema and model"),
+        Column("inputs", pl.String(), "JSON of everything the words were made from, frozen as of the session"),
+        Column("input_tokens", pl.Int64(), "Tokens read, the cached ones not included", True),
+        Column("output_tokens", pl.Int64(), "Tokens written", True),
+        Column("cache_read_tokens", pl.Int64(), "Tokens read from the prompt cache", True),
+        Column("cache_write_tokens", pl.Int64(), "Tokens written to the prompt cache", True),
+        number("cost", "Cost of the words, US dollars", True),
+    ),
+)
