@@ -60,7 +60,3 @@ class LiveOnly(TradingPipelineError):
 
 class AlreadyRunning(TradingPipelineError):
     """Another process is doing the same work on the same state."""
-
-
-class NotBackfillable(TradingPipelineError):
-    """What is told live only was asked for a session that is over; today's is never copied onto the past."""

@@ -71,7 +71,7 @@ class FundamentalsProvider(Protocol):
     ) -> ReferenceBatch:
         """Snapshots of `symbols`, `FUNDAMENTALS_SCHEMA`: of each of `sessions` where dated, else of the last alone.
 
-        Raises `NotBackfillable` where a provider that is not dated is asked for a session that is over at `now` and
+        Raises `LiveOnly` where a provider that is not dated is asked for a session that is over at `now` and
         has been followed by another one's open.
         """
         ...
