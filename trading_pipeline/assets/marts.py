@@ -22,19 +22,29 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import (
-    DagsterDbtTranslator,
-    DagsterDbtTranslatorSettings,
-    DbtCliResource,
-    DbtProject,
-    dbt_assets,
-)
 from packaging.version import Version
 from pydantic import SecretStr
 
 from trading_pipeline.assets.common import OWNERS, WORLD, key_of, world_of
 from trading_pipeline.errors import TradingPipelineError
 from trading_pipeline.markets import Market
+
+# dagster_dbt imports the whole of dbt-core where it finds it, half of the time a code location takes to load, for the
+# adapter that `_Dbt` does not make. Where it finds none (as beside dbt Fusion) it has names of its own for what we use.
+_DBT_CORE = "dbt.version"
+_found = {_DBT_CORE: sys.modules[_DBT_CORE]} if _DBT_CORE in sys.modules else {}
+sys.modules[_DBT_CORE] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
+try:
+    from dagster_dbt import (
+        DagsterDbtTranslator,
+        DagsterDbtTranslatorSettings,
+        DbtCliResource,
+        DbtProject,
+        dbt_assets,
+    )
+finally:
+    del sys.modules[_DBT_CORE]
+    sys.modules.update(_found)
 
 GROUP = "marts"
 PROJECT_DIR = Path(__file__).parents[2] / "dbt_project"

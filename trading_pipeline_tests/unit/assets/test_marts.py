@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -118,3 +120,20 @@ def test_the_profile_reads_every_variable_it_is_given() -> None:
     profile = (marts.PROJECT_DIR / "profiles.yml").read_text()
     url = "postgresql://me:secret@db.example:6432/real?sslmode=require&sslrootcert=/etc/ca.pem"
     assert all(f"env_var('{name}'" in profile for name in marts.warehouse_environment(SecretStr(url)))
+
+
+def test_the_module_loads_without_dbt_core_and_leaves_it_importable() -> None:
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; import trading_pipeline.assets.marts;"
+            "print([name for name in sys.modules if name.split('.')[0].startswith('dbt')]);"
+            "import dbt.version; print(dbt.version.__version__[0])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=marts.PROJECT_DIR.parent,
+    )
+    assert said.stdout.split() == ["[]", "1"]
