@@ -101,7 +101,7 @@ def dip_opportunities(
 
     cells = dips["cell"].to_numpy()
     percentile = _drawdown_percentile(drawdown, cells, cells // grid.shape[1])
-    codes, names = _sectors(grid, members)
+    codes, names = sector_codes_of(grid, members)
     falls = _Falls(
         *np.divmod(cells, grid.shape[1]),
         age=dips["sessions_since_high"].cast(pl.Int64).to_numpy(),
@@ -186,7 +186,7 @@ def _drawdown_percentile(drawdown: Floats, cells: Integers, rows: Integers) -> F
     return np.asarray(share[at_row - first, column])
 
 
-def _sectors(grid: Panel, members: pl.DataFrame) -> tuple[Integers, list[str]]:
+def sector_codes_of(grid: Panel, members: pl.DataFrame) -> tuple[Integers, list[str]]:
     """Sessions x instruments: the code of each member's sector on the session, -1 where it has none; the names coded.
 
     Where universes disagree about a sector, the first one by name that knows it holds.
@@ -217,14 +217,14 @@ def _split(
     has_sector = np.flatnonzero(falls.sector >= 0)
     pairs, pair = np.unique(falls.column[has_sector] * max(sectors, 1) + falls.sector[has_sector], return_inverse=True)
     columns, codes = np.divmod(pairs, max(sectors, 1))
-    peers = _peer_returns(returns.daily, sector_codes, columns, codes, sectors)
+    peers = peer_returns(returns.daily, sector_codes, columns, codes, sectors)
     peer_level = np.cumsum(np.nan_to_num(peers), axis=0)
 
     for series, judges in index.kinds(np.unique(falls.row)):
         here = judges[falls.row]
         market = series.level[falls.row] - series.level[high_row]
         market_part[here] = (falls.beta_market * market)[here]
-        betas = in_blocks(partial(_sector_betas, series.daily), returns.daily[:, columns], peers)
+        betas = in_blocks(partial(sector_betas, series.daily), returns.daily[:, columns], peers)
         sector_to_market, beta = betas["sector_to_market"], betas["own_to_sector"]
 
         chosen = here[has_sector]
@@ -247,8 +247,11 @@ def _split(
     }
 
 
-def _sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
-    """Beta of the peers to the market, and of the stock to what the peers do beyond the market."""
+def sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
+    """Rolling betas: of the peers to the market, and of the stock to what the peers do beyond the market.
+
+    market: daily log total returns, one a session. own, peers: sessions x columns. The result has their shape.
+    """
     series = {"own": own, "market": np.broadcast_to(market[:, None], own.shape), "sector": peers}
     moments = Moments.of(series, YEAR)
     market_variance = moments.covariance("market", "market")
@@ -261,7 +264,7 @@ def _sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Float
     return {"sector_to_market": sector_to_market, "own_to_sector": np.where(enough, beta, np.nan)}
 
 
-def _peer_returns(daily: Floats, sector_codes: Integers, columns: Integers, codes: Integers, sectors: int) -> Floats:
+def peer_returns(daily: Floats, sector_codes: Integers, columns: Integers, codes: Integers, sectors: int) -> Floats:
     """Sessions x pairs: log of the mean simple return of each session's members of the sector but the stock itself."""
     known = np.isfinite(daily)
     simple = np.where(known, np.expm1(daily), 0.0)
