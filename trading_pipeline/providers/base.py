@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import polars as pl
 import tenacity
@@ -23,6 +23,8 @@ from trading_pipeline.providers.errors import EmptyWindow, ProviderError, RateLi
 
 Basis = Literal["split_adjusted", "as_traded"]
 Progress = Callable[[int, int], None]
+Request = TypeVar("Request")
+Answered = TypeVar("Answered")
 
 BARS_SCHEMA = pl.Schema(
     {
@@ -244,14 +246,33 @@ def fetch_each(
     request. An answer without bars is an `EmptyWindow`; its actions are kept all the same. What `fetch` raises beyond
     `ProviderError` (a bug, an unreachable throttle) ends the batch. `progress` is called in the caller's thread.
     """
+    answers = ask_each(
+        requests, lambda request: request.symbol, fetch, concurrency=concurrency, policy=policy, progress=progress
+    )
+    return _assemble(requests, answers, basis, meter)
+
+
+def ask_each(
+    requests: Sequence[Request],
+    symbol_of: Callable[[Request], str],
+    ask: Callable[[Request], Answered],
+    *,
+    concurrency: int,
+    policy: RetryPolicy | None = None,
+    progress: Progress | None = None,
+) -> list[Answered | ProviderError]:
+    """What `ask` answers to each request, in their order, or the failure it ended in: at most `concurrency` at a time.
+
+    Retries, waits and the breaker are those of `policy`; the rest is as in `fetch_each`, for answers of any kind.
+    """
     policy = policy or RetryPolicy()
     breaker = _Breaker(policy)
 
-    def one(request: SymbolRequest) -> SymbolHistory | ProviderError:
+    def one(request: Request) -> Answered | ProviderError:
         if breaker.opened_by is not None:
-            return _not_asked(request, breaker.opened_by)
+            return _not_asked(symbol_of(request), breaker.opened_by)
         try:
-            history = _with_retries(request, fetch, breaker, policy)
+            answer = _with_retries(request, ask, breaker, policy)
         except ProviderError as error:
             if error.transient or error.concerns_all:
                 breaker.failed(error)
@@ -259,11 +280,11 @@ def fetch_each(
                 breaker.answered()
             return error
         breaker.answered()
-        return history
+        return answer
 
-    answers: dict[int, SymbolHistory | ProviderError] = {}
+    answers: dict[int, Answered | ProviderError] = {}
     with ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="fetch") as pool:
-        places: dict[Future[SymbolHistory | ProviderError], int] = {
+        places: dict[Future[Answered | ProviderError], int] = {
             pool.submit(one, request): place for place, request in enumerate(requests)
         }
         pending = set(places)
@@ -277,15 +298,12 @@ def fetch_each(
                     raise
                 if progress is not None:
                     progress(len(answers), len(requests))
-    return _assemble(requests, [answers[place] for place in range(len(requests))], basis, meter)
+    return [answers[place] for place in range(len(requests))]
 
 
 def _with_retries(
-    request: SymbolRequest,
-    fetch: Callable[[SymbolRequest], SymbolHistory],
-    breaker: _Breaker,
-    policy: RetryPolicy,
-) -> SymbolHistory:
+    request: Request, ask: Callable[[Request], Answered], breaker: _Breaker, policy: RetryPolicy
+) -> Answered:
     backoff = tenacity.wait_random_exponential(multiplier=policy.first_wait, max=policy.longest_wait)
 
     def worth_it(error: BaseException) -> bool:
@@ -301,9 +319,9 @@ def _with_retries(
         # Jitter on top of what was asked: otherwise every thread and process comes back in the same instant.
         return asked + backoff(state) / 10
 
-    def attempt() -> SymbolHistory:
+    def attempt() -> Answered:
         breaker.wait()
-        return fetch(request)
+        return ask(request)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(worth_it),
@@ -319,8 +337,8 @@ def _asked_to_wait(error: BaseException | None) -> float:
     return (error.retry_after or 0.0) if isinstance(error, RateLimited) else 0.0
 
 
-def _not_asked(request: SymbolRequest, cause: ProviderError) -> ProviderError:
-    problem = f"{request.symbol} was not asked for, because the requests before it failed: {cause.problem}"
+def _not_asked(symbol: str, cause: ProviderError) -> ProviderError:
+    problem = f"{symbol} was not asked for, because the requests before it failed: {cause.problem}"
     if isinstance(cause, RateLimited):
         return RateLimited(problem, cause.remedy, cause.retry_after)
     return type(cause)(problem, cause.remedy)
