@@ -9,29 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
 from trading_pipeline.clock import Clock, system_clock
-from trading_pipeline.errors import InputRefused
+from trading_pipeline.errors import InputRefused, LiveOnly
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.base import UniverseProvider
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings
 from trading_pipeline.settings import World as WorldName
-from trading_pipeline.tables import RECEIVED_BARS, RECEIVED_WATCHLIST, UNIVERSE_MEMBERS
+from trading_pipeline.tables import (
+    MOMENT,
+    RECEIVED_BARS,
+    RECEIVED_EARNINGS,
+    RECEIVED_FUNDAMENTALS,
+    RECEIVED_NEWS,
+    RECEIVED_STATEMENTS,
+    RECEIVED_WATCHLIST,
+    UNIVERSE_MEMBERS,
+    Table,
+)
 
 if TYPE_CHECKING:
     from trading_pipeline.ingest import IngestReport
+    from trading_pipeline.ingest_reference import ReferenceReport
     from trading_pipeline.instruments import Instruments
-    from trading_pipeline.providers.base import BarProvider
+    from trading_pipeline.providers.base import BarProvider, Quota, Throttle
+    from trading_pipeline.providers.base import Progress as ProviderProgress
+    from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
     from trading_pipeline.storage.lake import Lake
     from trading_pipeline.storage.server import Databases
     from trading_pipeline.storage.warehouse import Warehouse
+
+EARNINGS_AHEAD = timedelta(days=100)
+"""How far ahead reports are asked for: a quarter and a week."""
+NEWS_BACK = 15
+"""Sessions of news that are asked for again: late articles, and sessions on which nobody asked."""
 
 
 class Progress(Protocol):
@@ -94,14 +112,8 @@ class World:
     def provider(self) -> BarProvider:
         """The provider the settings name, throttled through Postgres so that all processes share its quota."""
         from trading_pipeline.providers.registry import provider_named
-        from trading_pipeline.storage.rate_limits import PostgresThrottle
 
-        return provider_named(
-            self.settings,
-            throttle_factory=lambda name, quota: PostgresThrottle(
-                self.warehouse, name, quota.rate_per_second, quota.burst
-            ),
-        )
+        return provider_named(self.settings, throttle_factory=self._throttle)
 
     @property
     def name(self) -> WorldName:
@@ -227,7 +239,12 @@ class World:
 
         index = self.index_of(market)
         ids = sorted(
-            {*members["instrument_id"].unique(), index.benchmark, *([index.volatility] if index.volatility else [])}
+            {
+                *members["instrument_id"].unique(),
+                *self.macro_instruments(market),
+                index.benchmark,
+                *([index.volatility] if index.volatility else []),
+            }
         )
         wanted = self._spelled(market, ids, sessions)
         begun = (
@@ -288,6 +305,185 @@ class World:
                 for provider, symbols in routes(self.provider, list(wanted))
             ]
         )
+
+    def macro_instruments(self, market: Market) -> dict[str, tuple[str, str]]:
+        """(key of the series, its kind: index or yield) by instrument id, of the macro series this world's provider
+        quotes."""
+        benchmark, volatility = self.index_tickers(market)
+        own = getattr(self.provider, "index_tickers", None) is not None
+        named = {"benchmark": benchmark, **({"volatility_index": volatility} if volatility else {})}
+        series = named if own else {**dict(market.macro), **named}
+        quoted = {key: ticker for key, ticker in series.items() if self.provider.covers(ticker)}
+        ids = self.instruments(market).ids_of(list(quoted.values()), self.now().date())
+        return {
+            id_: (key, "yield" if key.startswith("yield_") else "index") for key, id_ in zip(quoted, ids, strict=True)
+        }
+
+    def live_session(self, market: Market) -> date:
+        """The session that live-only facts are told of now: the latest one that has begun."""
+        exchange, now = calendar(market.exchange), self.now()
+        day = exchange.on_or_before(exchange.local_date(now))
+        return day if exchange.open_at(day) <= now else exchange.offset(day, -1)
+
+    @property
+    def tells_the_past(self) -> bool:
+        """Whether the provider of fundamentals can tell those of past sessions (simulated, files), or today's alone."""
+        return self.settings.market_data_provider in ("simulated", "files")
+
+    @cached_property
+    def fundamentals_provider(self) -> FundamentalsProvider | None:
+        """Who tells fundamentals and statements; None where the settings name nobody."""
+        from trading_pipeline.providers.registry import fundamentals_provider
+
+        return fundamentals_provider(self.settings, self._throttle)
+
+    @cached_property
+    def earnings_providers(self) -> Sequence[EarningsProvider]:
+        """Who tells report dates and results, the first voice first."""
+        from trading_pipeline.providers.registry import earnings_providers
+
+        return earnings_providers(self.settings, self._throttle)
+
+    @cached_property
+    def news_providers(self) -> Sequence[NewsProvider]:
+        """Who tells articles."""
+        from trading_pipeline.providers.registry import news_providers
+
+        return news_providers(self.settings, self._throttle)
+
+    def received(
+        self, market: Market, table: Table, first: date | None = None, last: date | None = None
+    ) -> pl.DataFrame:
+        """Every version received of a table of facts that was available by the world's as-of moment."""
+        rows = self.lake.read(market.name, table, first, last)
+        return rows.filter(pl.col("available_at") <= pl.lit(self.as_of, MOMENT)).sort(table.key_columns)
+
+    def receive_fundamentals(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
+        """Ask for snapshots of `members` on `sessions`, and store what is new.
+
+        `LiveOnly` where the provider tells today's alone and a session is over.
+        """
+        from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.research.fundamentals import LOOKBACK
+
+        report = ReferenceReport(RECEIVED_FUNDAMENTALS.name)
+        provider = self.fundamentals_provider
+        if provider is None:
+            return replace(report, silent="No provider of fundamentals is set; FUNDAMENTALS_FILES names a file of them")
+        exchange = calendar(market.exchange)
+        asked = list(sessions)
+        if provider.dated:
+            asked = exchange.between(exchange.offset(sessions[0], -LOOKBACK), sessions[-1])
+        elif asked != [self.live_session(market)]:
+            raise LiveOnly(
+                f"{provider.name} tells fundamentals of {self.live_session(market)} alone, not of "
+                f"{asked[0]}{f' to {asked[-1]}' if len(asked) > 1 else ''}",
+                "Leave received_fundamentals out for past sessions, or bring snapshots with FUNDAMENTALS_FILES",
+            )
+        ids = self._symbols_at(provider, market, members, sessions)
+        batch = provider.fundamentals(
+            market, list(ids), asked, now=self.now(), progress=self._telling(market, RECEIVED_FUNDAMENTALS)
+        )
+        store(report, batch, **self._place(market, RECEIVED_FUNDAMENTALS, provider.name, ids))
+        return report
+
+    def receive_statements(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
+        """Ask for the statements of `members`, and store what is new."""
+        from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.providers.reference import StatementsProvider
+
+        report = ReferenceReport(RECEIVED_STATEMENTS.name)
+        provider = self.fundamentals_provider
+        if not isinstance(provider, StatementsProvider):
+            return replace(report, silent="No provider of statements is set")
+        ids = self._symbols_at(provider, market, members, sessions)
+        batch = provider.statements(
+            market, list(ids), now=self.now(), progress=self._telling(market, RECEIVED_STATEMENTS)
+        )
+        store(report, batch, **self._place(market, RECEIVED_STATEMENTS, provider.name, ids))
+        return report
+
+    def receive_earnings(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
+        """Ask every voice for the reports of `members`, results back and dates ahead, and store what is new.
+
+        What a provider told of a coming report and no longer tells is stored as withdrawn.
+        """
+        from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.research.earnings import LOOKBACK
+
+        report = ReferenceReport(RECEIVED_EARNINGS.name)
+        if not self.earnings_providers:
+            return replace(report, silent="No provider of earnings is set")
+        exchange, now = calendar(market.exchange), self.now()
+        today = exchange.local_date(now)
+        first = exchange.offset(sessions[0], -LOOKBACK)
+        for provider in self.earnings_providers:
+            ids = self._symbols_at(provider, market, members, sessions)
+            batch = provider.earnings(
+                market,
+                list(ids),
+                first,
+                today + EARNINGS_AHEAD,
+                now=now,
+                progress=self._telling(market, RECEIVED_EARNINGS),
+            )
+            stored = self.received(market, RECEIVED_EARNINGS, today, None)
+            answered = [ids[symbol] for symbol in batch.answered if symbol in ids]
+            standing = (
+                stored.filter((pl.col("provider") == provider.name) & pl.col("instrument_id").is_in(answered))
+                .sort("available_at", "known_at")
+                .unique(RECEIVED_EARNINGS.key, keep="last", maintain_order=True)
+                .filter(~pl.col("withdrawn") & pl.col("eps_actual").is_null() & (pl.col("report_date") > today))
+            )
+            told = batch.rows.select("symbol", "fiscal_period").unique()
+            gone = standing.join(told, on=["symbol", "fiscal_period"], how="anti")
+            store(report, batch, gone=gone, **self._place(market, RECEIVED_EARNINGS, provider.name, ids))
+        return report
+
+    def receive_news(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
+        """Ask for articles about `members` since the last ones stored, with an overlap, and store what is new."""
+        from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.research.news import LOOKBACK
+
+        report = ReferenceReport(RECEIVED_NEWS.name)
+        if not self.news_providers:
+            return replace(report, silent="No provider of news is set; NEWS_FEEDS or a key brings one")
+        exchange, now = calendar(market.exchange), self.now()
+        since = exchange.close_at(exchange.offset(sessions[0], -max(LOOKBACK, NEWS_BACK)))
+        for provider in self.news_providers:
+            ids = self._symbols_at(provider, market, members, sessions)
+            batch = provider.news(market, list(ids), since, now, now=now, progress=self._telling(market, RECEIVED_NEWS))
+            store(report, batch, **self._place(market, RECEIVED_NEWS, provider.name, ids))
+        return report
+
+    def _symbols_at(
+        self, provider: Any, market: Market, members: pl.DataFrame, sessions: Sequence[date]
+    ) -> dict[str, str]:
+        """Instrument id by the symbol `provider` knows it under, of the members on `sessions`."""
+        ids = sorted(members["instrument_id"].unique())
+        if provider.name == self.provider.name:
+            return self._spelled(market, ids, sessions)
+        today = calendar(market.exchange).local_date(self.now())
+        symbols = self.instruments(market).provider_symbols(ids, provider.name, today)
+        return dict(zip(symbols, ids, strict=True))
+
+    def _place(self, market: Market, table: Table, provider: str, ids: dict[str, str]) -> dict[str, Any]:
+        return {
+            "lake": self.lake,
+            "market": market.name,
+            "table": table,
+            "provider": provider,
+            "ids": ids,
+            "now": self.now(),
+        }
+
+    def _telling(self, market: Market, table: Table) -> ProviderProgress:
+        return lambda done, total: self.progress(f"{market.name}/{table.name}", done, total)
+
+    def _throttle(self, name: str, quota: Quota) -> Throttle:
+        from trading_pipeline.storage.rate_limits import PostgresThrottle
+
+        return PostgresThrottle(self.warehouse, name, quota.rate_per_second, quota.burst)
 
     def _spelled(self, market: Market, ids: Sequence[str], sessions: Sequence[date]) -> dict[str, str]:
         """Instrument id by the symbol the provider knows it under, of those it quotes.

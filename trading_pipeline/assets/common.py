@@ -15,7 +15,8 @@ import polars as pl
 
 from trading_pipeline.markets import Market
 from trading_pipeline.partitions import lookback, session_partitions, sessions_of
-from trading_pipeline.tables import Kind, Table
+from trading_pipeline.sessions import calendar
+from trading_pipeline.tables import MOMENT, Kind, Table
 from trading_pipeline.world import World
 
 OWNERS = ["team:desk"]
@@ -126,6 +127,14 @@ def session_asset(
 def run_sessions(context: dg.AssetExecutionContext) -> list[date]:
     """The sessions of this run, ascending."""
     return sessions_of(list(context.partition_keys))
+
+
+def decision_moments(market: Market, sessions: Sequence[date]) -> pl.DataFrame:
+    """[session, decided_at]: the moment of each session up to which facts count, its close plus the data lag, UTC."""
+    closes = calendar(market.exchange).closes(sessions)
+    return pl.DataFrame({"session": pl.Series(list(sessions), dtype=pl.Date), "decided_at": closes}).with_columns(
+        (pl.col("decided_at").dt.replace_time_zone("UTC") + market.data_lag).cast(MOMENT)
+    )
 
 
 def world_of(context: dg.AssetExecutionContext) -> World:

@@ -27,7 +27,10 @@ SPAN_SCHEMA = pl.Schema(
 )
 
 # What each vendor puts between a US symbol and the letter of its share class. Our own spelling is as printed: BRK.B.
-CLASS_SEPARATORS = {"yahoo": "-", "tiingo": "-", "files": ".", "simulated": "."}
+CLASS_SEPARATORS = {
+    **dict.fromkeys(("yahoo", "tiingo", "alpha_vantage", "rss"), "-"),
+    **dict.fromkeys(("files", "simulated", "finnhub", "api_ninjas"), "."),
+}
 _SHARE_CLASS = re.compile(r"([A-Z]{1,4})[.\-/ ]([A-Z])")
 
 

@@ -15,8 +15,19 @@ from trading_pipeline.tables.bars import (
     UNIVERSE_MEMBERS,
 )
 from trading_pipeline.tables.base import MOMENT, Column, Kind, Table
-from trading_pipeline.tables.dips import DIP_OPPORTUNITIES
+from trading_pipeline.tables.dips import DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
+from trading_pipeline.tables.reference import (
+    EARNINGS_CALENDAR,
+    FUNDAMENTALS,
+    MACRO_SERIES,
+    NEWS,
+    RECEIVED_EARNINGS,
+    RECEIVED_FUNDAMENTALS,
+    RECEIVED_NEWS,
+    RECEIVED_STATEMENTS,
+)
+from trading_pipeline.tables.screener import SCREENER_SCORES
 
 ALL_TABLES: dict[str, Table] = {
     table.name: table
@@ -30,7 +41,17 @@ ALL_TABLES: dict[str, Table] = {
         UNIVERSE_MEMBERS,
         INDICATORS,
         MARKET_REGIME,
+        RECEIVED_FUNDAMENTALS,
+        RECEIVED_STATEMENTS,
+        RECEIVED_EARNINGS,
+        RECEIVED_NEWS,
+        FUNDAMENTALS,
+        EARNINGS_CALENDAR,
+        NEWS,
+        MACRO_SERIES,
+        SCREENER_SCORES,
         DIP_OPPORTUNITIES,
+        DIP_ANALYSIS,
     )
 }
 
@@ -39,14 +60,24 @@ __all__ = [
     "BAR_ISSUES",
     "CORPORATE_ACTIONS",
     "DAILY_BARS",
+    "DIP_ANALYSIS",
     "DIP_OPPORTUNITIES",
+    "EARNINGS_CALENDAR",
+    "FUNDAMENTALS",
     "INDICATORS",
+    "MACRO_SERIES",
     "MARKET_DATA",
     "MARKET_REGIME",
     "MOMENT",
+    "NEWS",
     "RECEIVED_ACTIONS",
     "RECEIVED_BARS",
+    "RECEIVED_EARNINGS",
+    "RECEIVED_FUNDAMENTALS",
+    "RECEIVED_NEWS",
+    "RECEIVED_STATEMENTS",
     "RECEIVED_WATCHLIST",
+    "SCREENER_SCORES",
     "UNIVERSE_MEMBERS",
     "Column",
     "Kind",

