@@ -20,6 +20,7 @@ import tenacity
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.errors import EmptyWindow, ProviderError, RateLimited
+from trading_pipeline.tables.base import in_order
 
 Basis = Literal["split_adjusted", "as_traded"]
 Progress = Callable[[int, int], None]
@@ -389,6 +390,8 @@ def retry_after(header: str | None, now: datetime) -> float | None:
 
 def split_duplicates(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(first row of each symbol and session, sorted by them; the further rows), both of `BARS_SCHEMA`."""
+    if in_order(bars, ["symbol", "session"]):
+        return bars, bars.clear()
     bars = bars.sort("symbol", "session", maintain_order=True)
     first = bars.select(pl.struct("symbol", "session").is_first_distinct()).to_series()
     return bars.filter(first), bars.filter(~first)

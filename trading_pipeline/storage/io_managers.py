@@ -19,6 +19,7 @@ from trading_pipeline.partitions import sessions_of
 from trading_pipeline.research.bars.best_view import in_force
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import ALL_TABLES, Kind, Table
+from trading_pipeline.tables.base import sorted_by
 from trading_pipeline.world import World
 
 SERVED = frozenset({"bar_issues", "universe_members", "market_regime", "dip_opportunities"})
@@ -90,7 +91,7 @@ def read_in_force(world: World, market: Market, table: Table, first: date, last:
     frame = world.lake.read(market.name, table.name, first, last)
     if "superseded_at" in frame.columns:
         frame = in_force(frame, world.as_of)
-    return frame.sort(table.key_columns)
+    return sorted_by(frame, table.key_columns)
 
 
 @dg.io_manager(

@@ -159,8 +159,10 @@ def sessions_in(declared: Table, rows: pl.DataFrame) -> list[date]:
 
 def refuse_other_sessions(declared: Table, rows: pl.DataFrame, sessions: Sequence[date]) -> None:
     """`InputRefused` where `rows` hold a session that is not one of `sessions`."""
-    others = rows.filter(~pl.col(declared.session_column).is_in(sorted(set(sessions))))
-    if others.height:
+    column = rows[declared.session_column]
+    strange = set(column.unique()) - set(sessions)
+    if strange:
+        others = rows.filter(column.is_in(sorted(strange)))
         raise InputRefused(
             f"A frame for {declared.name} holds {others.height} rows of other sessions, such as"
             f" {others[declared.session_column][0]}",
