@@ -275,3 +275,61 @@ class TestTrouble:
         with pytest.raises(StorageUnavailable, match="market_data") as caught:
             bare.replace("us", "market_data", [MON], make_market_data([MON]))
         assert "\n" not in str(caught.value)
+
+
+class TestFirstLoad:
+    """A large load into an empty table builds the indexes last; what stands afterwards is the same."""
+
+    @pytest.fixture(autouse=True)
+    def any_load_is_large(self, monkeypatch):
+        monkeypatch.setattr("trading_pipeline.storage.warehouse._FIRST_LOAD_ROWS", 1)
+
+    @staticmethod
+    def indexes(warehouse: Warehouse) -> dict[str, tuple[int, str]]:
+        """File and definition of every index of the table, by name, and of its constraints."""
+        rows = warehouse.query(
+            "SELECT relname, relfilenode::bigint, pg_get_indexdef(oid) FROM pg_class"
+            " WHERE oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'market_data'::regclass)"
+            " UNION ALL SELECT conname, 0, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = 'market_data'::regclass AND contype <> 'n'"
+        )
+        return {name: (file, definition) for name, file, definition in rows.iter_rows()}
+
+    def test_rows_keys_and_indexes_are_those_of_an_ordinary_load(self, warehouse, make_market_data, week):
+        before = self.indexes(warehouse)
+        report = warehouse.replace("us", "market_data", week, make_market_data(week))
+        assert (report.inserted, report.changed, report.sessions) == (10, True, week)
+        assert len(closes(warehouse)) == 10
+        after = self.indexes(warehouse)
+        assert {name: text for name, (_, text) in after.items()} == {name: text for name, (_, text) in before.items()}
+        assert after["market_data_ticker_date_desc"][0] != before["market_data_ticker_date_desc"][0]
+        assert not warehouse.replace("us", "market_data", week, make_market_data(week)).changed
+
+    def test_a_table_with_rows_of_another_market_keeps_its_indexes(self, warehouse, make_market_data, week):
+        warehouse.replace("us", "market_data", week, make_market_data(week))
+        before = self.indexes(warehouse)
+        warehouse.replace("asx", "market_data", week, make_market_data(week, ["AAA.AX", "BBB.AX"]))
+        assert self.indexes(warehouse) == before
+        assert len(closes(warehouse)) == 20
+
+    def test_a_refused_load_leaves_the_table_as_it_was(self, warehouse, make_market_data, week):
+        before = self.indexes(warehouse)
+        with pytest.raises(SchemaMismatch, match="market_data_adjusted_close_positive"):
+            warehouse.replace("us", "market_data", week, make_market_data(week, close=-1.0))
+        assert self.indexes(warehouse) == before
+        assert closes(warehouse) == {}
+
+    def test_somebody_who_reads_the_empty_table_keeps_it_as_it_is(self, warehouse, make_market_data, week):
+        before = self.indexes(warehouse)
+        with connect(warehouse.url) as reader:
+            reader.execute("SELECT count(*) FROM market_data")
+            assert warehouse.replace("us", "market_data", week, make_market_data(week)).inserted == 10
+        assert self.indexes(warehouse) == before
+
+    def test_a_view_that_hangs_on_the_key_keeps_it_where_it_is(self, warehouse, make_market_data, week):
+        with connect(warehouse.url) as connection:
+            connection.execute("CREATE VIEW keyed AS SELECT ticker, date, close FROM market_data GROUP BY ticker, date")
+        before = self.indexes(warehouse)
+        assert warehouse.replace("us", "market_data", week, make_market_data(week)).inserted == 10
+        assert self.indexes(warehouse) == before
+        assert warehouse.query("SELECT count(*) FROM keyed").item() == 10
