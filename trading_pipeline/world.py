@@ -335,6 +335,8 @@ class World:
         """Who tells fundamentals and statements; None where the settings name nobody."""
         from trading_pipeline.providers.registry import fundamentals_provider
 
+        if self.name == "simulated":
+            return self.provider  # type: ignore[return-value]
         return fundamentals_provider(self.settings, self._throttle)
 
     @cached_property
@@ -342,6 +344,8 @@ class World:
         """Who tells report dates and results, the first voice first."""
         from trading_pipeline.providers.registry import earnings_providers
 
+        if self.name == "simulated":
+            return [self.provider]  # type: ignore[list-item]
         return earnings_providers(self.settings, self._throttle)
 
     @cached_property
@@ -349,6 +353,8 @@ class World:
         """Who tells articles."""
         from trading_pipeline.providers.registry import news_providers
 
+        if self.name == "simulated":
+            return [self.provider]  # type: ignore[list-item]
         return news_providers(self.settings, self._throttle)
 
     def received(

@@ -26,6 +26,7 @@ from trading_pipeline.research import fundamentals as fundamentals_science
 from trading_pipeline.research import macro as macro_science
 from trading_pipeline.research import news as news_science
 from trading_pipeline.research.bars.daily import effective, usable
+from trading_pipeline.research.market_index import excess_returns
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import ProviderName
 from trading_pipeline.tables import (
@@ -126,8 +127,8 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
             "it beat the estimates and how its price used to react, and its ex-dividend dates."
         ),
         ins={
-            "universe_members": 0,
-            "indicators": earnings_science.LOOKBACK,
+            "universe_members": earnings_science.LOOKBACK,
+            "daily_bars": earnings_science.LOOKBACK,
             "corporate_actions": earnings_science.LOOKBACK,
         },
         deps=[story(RECEIVED_EARNINGS, earnings_science.LOOKBACK)],
@@ -135,15 +136,17 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
     def earnings_calendar(
         context: dg.AssetExecutionContext,
         universe_members: pl.DataFrame,
-        indicators: pl.DataFrame,
+        daily_bars: pl.DataFrame,
         corporate_actions: pl.DataFrame,
     ) -> pl.DataFrame:
         world, sessions = world_of(context), run_sessions(context)
+        bars, actions = usable(daily_bars), effective(corporate_actions)
+        benchmark = world.index_of(market).benchmark
         return earnings_science.earnings_calendar(
             world.received(market, RECEIVED_EARNINGS),
-            effective(corporate_actions),
-            universe_members,
-            earnings_science.excess_returns(indicators, world.index_of(market).benchmark),
+            actions,
+            universe_members.filter(pl.col("session") >= sessions[0]),
+            excess_returns(bars, actions, universe_members, benchmark),
             sessions,
             decision_moments(market, sessions),
             [provider.name for provider in world.earnings_providers],

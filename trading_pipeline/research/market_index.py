@@ -12,7 +12,17 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from trading_pipeline.research.panel import Floats, Integers, Mask, Panel, TotalReturns, shift
+from trading_pipeline.research.panel import (
+    Floats,
+    Integers,
+    Mask,
+    Panel,
+    TotalReturns,
+    cash_paid,
+    shift,
+    split_cumulation,
+    total_returns,
+)
 
 EQUAL_WEIGHT = "equal_weight"
 
@@ -101,3 +111,21 @@ def membership(panel: Panel, members: pl.DataFrame) -> Mask:
     out = np.zeros(panel.shape, dtype=np.bool_)
     out.ravel()[cells[cells >= 0]] = True
     return out
+
+
+def excess_returns(
+    bars: pl.DataFrame, actions: pl.DataFrame, members: pl.DataFrame, benchmark_id: str
+) -> pl.DataFrame:
+    """[session, instrument_id, excess_return] of every bar: its simple total return of one session beyond the market's.
+
+    bars: [session, instrument_id, close], as traded, one version a bar; actions: [session, instrument_id, kind, value];
+    members: as for `market_index`. The first session of `bars` has no return; null where the instrument did not trade
+    on the session before, or the market has no return.
+    """
+    panel = Panel.of(bars)
+    close = panel.from_long(bars, ["close"])["close"]
+    valid = np.isfinite(close)
+    returns = total_returns(close, split_cumulation(panel, actions), cash_paid(panel, actions))
+    index = market_index(panel, valid, returns, members, benchmark_id)
+    market = np.where(index.by_benchmark, index.benchmark.daily, index.equal_weight.daily)
+    return panel.to_long(valid, {"excess_return": np.expm1(returns.daily) - np.expm1(market)[:, None]})
