@@ -24,6 +24,8 @@ class Market:
     universes: keys of the universes that belong to the market.
     ticker_suffix: what every ticker of the market ends in; keeps BHP in New York apart from BHP.AX.
     data_lag: how long after the close a daily bar is final at the providers.
+    macro: (key of a macro series, ticker) of every one that is followed; a key that starts with `yield_` is a yield in
+        per cent a year, every other one an index.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Market:
     universes: tuple[str, ...]
     ticker_suffix: str
     data_lag: timedelta
+    macro: tuple[tuple[str, str], ...]
 
 
 US = Market(
@@ -45,6 +48,16 @@ US = Market(
     universes=("SPX500", "NASDAQ100", "MEGA_CAP"),
     ticker_suffix="",
     data_lag=timedelta(minutes=90),
+    macro=(
+        ("benchmark", "SPY"),
+        ("volatility_index", "^VIX"),
+        ("sp_500", "^GSPC"),
+        ("nasdaq_composite", "^IXIC"),
+        ("yield_3_months", "^IRX"),
+        ("yield_5_years", "^FVX"),
+        ("yield_10_years", "^TNX"),
+        ("yield_30_years", "^TYX"),
+    ),
 )
 ASX = Market(
     name="asx",
@@ -55,6 +68,7 @@ ASX = Market(
     universes=("ASX200",),
     ticker_suffix=".AX",
     data_lag=timedelta(minutes=90),
+    macro=(("benchmark", "STW.AX"), ("volatility_index", "^AXVI"), ("asx_200", "^AXJO")),
 )
 
 MARKETS: dict[str, Market] = {market.name: market for market in (US, ASX)}
