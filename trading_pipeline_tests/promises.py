@@ -4,19 +4,17 @@ A *site* is a world of its own: a lake in a folder, two databases on the tests' 
 the simulated market and a clock that the test sets. Session assets are found in the definitions by themselves, so an
 asset is covered on the day it is added.
 
-Run as a module it is the worker of the crash tests: it runs one job and kills itself, without a farewell, before or
-after its n-th write.
+`Worker` is the process of the crash tests: it runs one job and kills itself, without a farewell, before or after its
+n-th write.
 """
 
 from __future__ import annotations
 
-import argparse
+import multiprocessing
 import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -107,10 +105,11 @@ class Site:
         now: datetime | None = None,
         twist: Twist | None = None,
         without: Sequence[str] = (),
+        only: Sequence[str] = (),
     ) -> dg.ExecuteInProcessResult:
         """Run a job for the sessions from `first` to `last`, at `now` (default: when `last` became final).
 
-        without: names of assets that are left out.
+        without: names of assets that are left out. only: where given, names of the assets that are run.
         """
         moment = now or final_at(self.market, last)
         definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
@@ -119,7 +118,9 @@ class Site:
         selected = [
             key
             for key in resolved.asset_layer.executable_asset_keys
-            if key.path[0] == self.market.name and key.path[-1] not in without
+            if key.path[0] == self.market.name
+            and key.path[-1] not in without
+            and (not only or key.path[-1] in only)
         ]
         return resolved.execute_in_process(
             instance=self.instance,
@@ -254,21 +255,63 @@ class OtherFuture:
 _PRICES = ("open", "high", "low", "close", "adj_close")
 
 
-def spawn(site: Site, job: str, session: date, *, die_at: int = 0, after: bool = False) -> subprocess.Popen[str]:
-    """A process that runs `job` for one session on the site; with `die_at` it is killed at that write."""
-    command = [
-        *(sys.executable, "-m", "trading_pipeline_tests.promises"),
-        *("--folder", str(site.folder), "--job", job, "--session", session.isoformat()),
-        *("--die-at", str(die_at), *(["--after"] if after else [])),
-    ]
-    return subprocess.Popen(
-        command,
-        env={**os.environ, "PROMISES_DATABASE_URL": site.database_url},
-        cwd=Path(__file__).parents[1],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def steps_of(site: Site, job: str) -> list[list[str]]:
+    """Names of the session assets that each step of `job` makes, in an order in which they can run."""
+    definitions = build_definitions(site.settings)
+    graph = definitions.resolve_asset_graph()
+    wanted = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+    steps: list[list[str]] = []
+    for level in graph.toposorted_asset_keys_by_level:
+        for key in sorted(set(level) & wanted):
+            made_with_it = sorted(str(each.path[-1]) for each in graph.get(key).execution_set_asset_keys)
+            if key.path[0] == site.market.name and made_with_it not in steps:
+                steps.append(made_with_it)
+    return steps
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How a worker ended: its exit code (-9: killed), how often it wrote, and what it complained of."""
+
+    exit_code: int
+    writes: int
+    complaint: str
+
+
+class Worker:
+    """A process of its own that runs a job for one session on a site; with `die_at` it is killed at that write.
+
+    Forked from a server that has imported everything: a fresh interpreter takes longer to import than to run a step.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        job: str,
+        session: date,
+        *,
+        only: Sequence[str] = (),
+        die_at: int = 0,
+        after: bool = False,
+    ) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._told, told = context.Pipe(duplex=False)
+        given = (site.folder, site.database_url, job, session, tuple(only), die_at, after, told)
+        self._process = context.Process(target=_work, args=given)
+        self._process.start()
+        told.close()
+
+    def end(self, timeout: float = 300) -> Fate:
+        """Wait for it."""
+        writes, complaint = 0, ""
+        try:
+            if self._told.poll(timeout):
+                writes, complaint = self._told.recv()
+        except EOFError:
+            complaint = "killed"
+        self._process.join(timeout)
+        return Fate(self._process.exitcode if self._process.exitcode is not None else 1, writes, complaint)
 
 
 class _Killer:
@@ -296,39 +339,27 @@ class _Killer:
         setattr(owner, name, counted)
 
 
-def _worker() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--job", required=True)
-    parser.add_argument("--session", type=date.fromisoformat, required=True)
-    parser.add_argument("--die-at", type=int, default=0)
-    parser.add_argument("--after", action="store_true")
-    given = parser.parse_args()
+def _work(
+    folder: Path, database_url: str, job: str, session: date, only: Sequence[str], die_at: int, after: bool, told: Any
+) -> None:
     from trading_pipeline.storage import files
     from trading_pipeline.storage.lake import Lake
     from trading_pipeline.storage.warehouse import Warehouse
 
-    killer = _Killer(given.die_at, given.after)
+    killer = _Killer(die_at, after)
     killer.around(Lake, "_write")
     killer.around(Warehouse, "replace")
     killer.around(Warehouse, "publish")
     killer.around(files, "put_text")
-    site = Site(given.folder, os.environ["PROMISES_DATABASE_URL"])
-    site.run(given.job, given.session, given.session)
-    sys.stdout.write(f"writes={killer.writes}\n")
-
-
-def writes_of(output: str) -> int:
-    """How many writes a worker that lived to the end made."""
-    found = re.search(r"writes=(\d+)", output)
-    assert found, output
-    return int(found.group(1))
+    try:
+        Site(folder, database_url).run(job, session, session, only=only)
+    except BaseException:
+        told.send((killer.writes, traceback.format_exc()))
+        raise
+    told.send((killer.writes, ""))
 
 
 def days_before(market: Market, session: date, count: int) -> date:
     """The session `count` sessions before `session`."""
     return calendar(market.exchange).offset(session, -count)
 
-
-if __name__ == "__main__":
-    _worker()

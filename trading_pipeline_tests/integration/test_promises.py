@@ -21,11 +21,11 @@ from trading_pipeline.tables import ALL_TABLES, Kind
 from trading_pipeline_tests.promises import (
     OtherFuture,
     Site,
+    Worker,
     differences,
     final_at,
     session_asset_names,
-    spawn,
-    writes_of,
+    steps_of,
 )
 
 LAST = date(2024, 3, 15)
@@ -131,23 +131,25 @@ def test_running_twice_changes_nothing(name: str, run_twice: tuple[Site, dict[st
 
 @pytest.fixture(scope="module")
 def killed_at_every_write(begun_site: NewSite) -> Site:
-    """A site whose last session was killed at its first write, again at its second, and so on, then run to its end.
+    """A site on whose last session each step was killed at its first write, at its second, and so on, then ended.
 
-    After every kill each table is read: a state nobody can read fails here.
+    After every kill the step's tables are read: a state nobody can read fails here.
     """
-    site = begun_site()
-    site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
-    for write in range(1, 60):
-        worker = spawn(site, jobs.end_of_day_name(US), LAST, die_at=write, after=write % 2 == 0)
-        output, complaint = worker.communicate(timeout=300)
-        for name in ASSETS:
-            if name in ALL_TABLES:
-                site.contents(name, [LAST])
-        if worker.returncode == 0:
-            assert writes_of(output) < write
-            return site
-        assert worker.returncode == -9, complaint
-    raise AssertionError("the run never came to its end")
+    site, job = begun_site(), jobs.end_of_day_name(US)
+    site.run(job, FIRST, XNYS.offset(LAST, -1))
+    for made in steps_of(site, job):
+        for write in range(1, 20):
+            fate = Worker(site, job, LAST, only=made, die_at=write, after=write % 2 == 0).end()
+            for name in made:
+                if name in ALL_TABLES:
+                    site.contents(name, [LAST])
+            if fate.exit_code == 0:
+                assert fate.writes < write
+                break
+            assert fate.exit_code == -9, fate.complaint
+        else:
+            raise AssertionError(f"{', '.join(made)} never came to an end")
+    return site
 
 
 @pytest.mark.parametrize("name", DERIVED)
@@ -160,9 +162,9 @@ def two_at_once(begun_site: NewSite) -> Site:
     """A site whose last session was run by two processes at the same time."""
     site = begun_site()
     site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
-    workers = [spawn(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
-    complaints = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], complaints
+    workers = [Worker(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
+    fates = [worker.end() for worker in workers]
+    assert [fate.exit_code for fate in fates] == [0, 0], [fate.complaint for fate in fates]
     return site
 
 
