@@ -49,6 +49,25 @@ select
         when dips.sector_part <= least(dips.market_part, dips.company_part) then 'sector'
         when dips.market_part <= least(dips.sector_part, dips.company_part) then 'market'
     end as main_cause,
+    dips.verdict,
+    dips.total,
+    dips.grade,
+    dips.gates_failed,
+    dips.sessions_to_report,
+    dips.on_desk,
+    dips.cause,
+    dips.cause_share,
+    dips.evidence,
+    words.action,
+    words.size_low,
+    words.size_high,
+    words.size_low_amount,
+    words.size_high_amount,
+    words.why,
+    words.outlook,
+    words.play,
+    words.risks,
+    words.source,
     latest.regime,
     latest.environment,
     dips.data_quality,
@@ -66,3 +85,7 @@ left join {{ ref("stg_dip_versions") }} as versions
     on dips.market = versions.market
     and dips.session = versions.session
     and dips.instrument_id = versions.instrument_id
+left join {{ ref("stg_dip_analysis") }} as words
+    on dips.market = words.market
+    and dips.session = words.session
+    and dips.instrument_id = words.instrument_id

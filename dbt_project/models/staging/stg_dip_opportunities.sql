@@ -17,6 +17,15 @@ select
     beta_market,
     beta_sector,
     data_quality,
+    on_desk,
+    cause,
+    cause_share,
+    evidence,
+    verdict,
+    total,
+    grade,
+    gates_failed,
+    sessions_to_report,
     computed_at
 from {{ source("warehouse", "dip_opportunities_latest") }}
 where not withdrawn

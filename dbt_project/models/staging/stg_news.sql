@@ -1,0 +1,20 @@
+select
+    market,
+    session,
+    instrument_id,
+    ticker,
+    article_id,
+    published_at,
+    title,
+    summary,
+    url,
+    publisher,
+    scope,
+    relevance,
+    sentiment,
+    sentiment_source,
+    copies,
+    providers,
+    available_at,
+    known_at
+from {{ source("warehouse", "news") }}
