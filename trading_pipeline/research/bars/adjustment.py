@@ -94,7 +94,7 @@ def _row_factors(bars: pl.DataFrame, actions: pl.DataFrame) -> tuple[np.ndarray,
         return ones, ones
     sessions, ids, close, row, column = _panel(bars, actions)
     split, total = _factors(close, sessions, ids, actions)
-    cell = column * len(sessions) + row
+    cell = column * np.int64(len(sessions)) + row
     split_rows = split.ravel().take(cell)
     return split_rows, split_rows if total is split else total.ravel().take(cell)
 
@@ -108,17 +108,16 @@ def _panel(
     1.26 M rows; finding all distinct ids first costs as much again).
     """
     ids = actions["instrument_id"].drop_nulls().unique().sort().to_list()
-    code = pl.col("instrument_id").cast(pl.Enum(ids), strict=False).to_physical().fill_null(len(ids))
-    found = bars.select(code.cast(pl.Int64), pl.col("session").to_physical(), pl.col("close").cast(pl.Float64))
-    column, days, closes = (found[name].to_numpy() for name in ("instrument_id", "session", "close"))
-    first, last = (days.min(), days.max()) if len(days) else (0, 0)
-    traded = np.zeros(last - first + 1, dtype=bool)
-    traded[days - first] = True
-    distinct = np.flatnonzero(traded) + first
-    row = (np.cumsum(traded) - 1)[days - first]
-    close = np.full((len(distinct), len(ids) + 1), np.nan)
-    close[row, column] = closes
-    return distinct.astype("datetime64[D]"), ids, close, row, column
+    column = bars["instrument_id"].cast(pl.Enum(ids), strict=False).to_physical().fill_null(len(ids)).to_numpy()
+    days = bars["session"].to_physical().to_numpy()
+    distinct = bars["session"].unique().sort().to_physical().to_numpy()
+    first = distinct[0] if len(distinct) else 0
+    row_of_day = np.zeros(distinct[-1] - first + 1 if len(distinct) else 1, dtype=np.int64)
+    row_of_day[distinct - first] = np.arange(len(distinct))
+    row = row_of_day[days - first]
+    close = np.full(len(distinct) * (len(ids) + 1), np.nan)
+    close[row * (len(ids) + 1) + column] = bars["close"].cast(pl.Float64).to_numpy()
+    return distinct.astype("datetime64[D]"), ids, close.reshape(len(distinct), len(ids) + 1), row, column
 
 
 def _factors(
