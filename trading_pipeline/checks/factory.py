@@ -46,6 +46,7 @@ class Sight:
     sessions: Sequence[date]
     instance: dg.DagsterInstance
     run_id: str | None = None
+    asset: str = "received_bars"
 
     def rows(self, table: Table, *columns: str) -> pl.DataFrame:
         """The columns named (default: all) of the sessions' rows in force, in no particular order.
@@ -64,11 +65,12 @@ class Sight:
 
     @cached_property
     def receipt(self) -> Mapping[str, Any]:
-        """What the run reported of its receipt (`IngestReport.metadata`), or the latest report; empty without one.
+        """What the run reported of the asset's receipt (`IngestReport.metadata`, `ReferenceReport.metadata`), or the
+        latest report; empty without one.
 
         It is on the materialization of a single session, and on an observation of a range.
         """
-        key = key_of(self.market, "received_bars")
+        key = key_of(self.market, self.asset)
         records = [
             *self.instance.fetch_materializations(key, limit=RECEIPTS_LOOKED_AT).records,
             *self.instance.fetch_observations(key, limit=RECEIPTS_LOOKED_AT).records,
@@ -122,7 +124,7 @@ def asset_check(market: Market, check: Check) -> dg.AssetChecksDefinition:
             finding = Finding(False, "Nothing was materialized yet.")
         else:
             world: World = context.op_execution_context.resources.world
-            finding = check.look(Sight(world, market, sessions, context.instance, context.run.run_id))
+            finding = check.look(Sight(world, market, sessions, context.instance, context.run.run_id, check.asset))
         return dg.AssetCheckResult(
             passed=finding.passed, severity=check.severity, description=finding.says, metadata=dict(finding.numbers)
         )

@@ -56,7 +56,7 @@ def never_backdated(sight: Sight) -> Finding:
     back = entries.filter(closes.dt.replace_time_zone("UTC") <= entries["known_at"])
     return Finding(
         back.is_empty(),
-        _say(f"{entries.height} entries, none backdated.", "Backdated", back["ticker"]),
+        say(f"{entries.height} entries, none backdated.", "Backdated", back["ticker"]),
         {"entries": entries.height, "backdated": back.height},
     )
 
@@ -99,7 +99,7 @@ def no_bar_revised(sight: Sight) -> Finding:
     revised = final.filter(pl.col("len") > 1)
     return Finding(
         revised.is_empty(),
-        _say(f"{final.height} final bars, none revised.", "Revised by the provider", revised["instrument_id"]),
+        say(f"{final.height} final bars, none revised.", "Revised by the provider", revised["instrument_id"]),
         {"bars": final.height, "revised_bars": revised.height},
     )
 
@@ -111,7 +111,7 @@ def no_action_revised(sight: Sight) -> Finding:
     revised = told.filter((pl.col("len") > 1) | pl.col("withdrawn"))
     return Finding(
         revised.is_empty(),
-        _say(f"{told.height} actions, none changed.", "Changed or withdrawn", revised["instrument_id"]),
+        say(f"{told.height} actions, none changed.", "Changed or withdrawn", revised["instrument_id"]),
         {"actions": told.height, "changed": revised.height},
     )
 
@@ -138,7 +138,7 @@ def clocks_in_order(table: Table) -> Look:
         wrong = rows.filter(early)
         return Finding(
             wrong.is_empty(),
-            _say(f"The clocks of {rows.height} rows are in order.", "Available too early", wrong["instrument_id"]),
+            say(f"The clocks of {rows.height} rows are in order.", "Available too early", wrong["instrument_id"]),
             {"rows": rows.height, "too_early": wrong.height},
         )
 
@@ -156,7 +156,7 @@ def everything_judged(sight: Sight) -> Finding:
     missing = received.join(seen, on=key, how="anti")
     return Finding(
         missing.is_empty(),
-        _say(f"All of {received.height} bars were judged.", "Received and not judged yet", missing["instrument_id"]),
+        say(f"All of {received.height} bars were judged.", "Received and not judged yet", missing["instrument_id"]),
         {"received": received.height, "not_judged": missing.height},
     )
 
@@ -168,7 +168,7 @@ def expected_sessions(sight: Sight) -> Finding:
     absent = asked.filter(~asked.is_in(have.implode()))
     return Finding(
         absent.is_empty(),
-        _say(f"All {len(asked)} sessions have bars.", "Without a single bar", absent),
+        say(f"All {len(asked)} sessions have bars.", "Without a single bar", absent),
         {"sessions": len(asked), "without_bars": len(absent)},
     )
 
@@ -202,7 +202,7 @@ def watched_names_have_bars(sight: Sight) -> Finding:
     missing = watched.join(bars, on="instrument_id", how="anti")
     return Finding(
         missing.is_empty(),
-        _say(f"All {watched.height} watched names have a bar.", f"Watched, without a bar on {last}", missing["ticker"]),
+        say(f"All {watched.height} watched names have a bar.", f"Watched, without a bar on {last}", missing["ticker"]),
         {"watched": watched.height, "without_bar": missing.height},
     )
 
@@ -232,7 +232,7 @@ def actions_make_sense(sight: Sight) -> Finding:
     )
     return Finding(
         odd.is_empty(),
-        _say(f"{actions.height} actions make sense.", "Without effect, negative or of no kind", odd["instrument_id"]),
+        say(f"{actions.height} actions make sense.", "Without effect, negative or of no kind", odd["instrument_id"]),
         {"actions": actions.height, "odd": odd.height},
     )
 
@@ -320,7 +320,7 @@ def _agreeing(table: Table, ours: pl.DataFrame, theirs: pl.DataFrame) -> Finding
     days = pl.concat([left["day"], right["day"]]).unique().sort()
     return Finding(
         days.is_empty(),
-        _say(f"The lake and {table.name} hold the same {ours['rows'].sum()} rows.", "They differ on", days),
+        say(f"The lake and {table.name} hold the same {ours['rows'].sum()} rows.", "They differ on", days),
         {"lake": int(ours["rows"].sum()), "warehouse": int(theirs["rows"].sum()), "sessions_that_differ": len(days)},
     )
 
@@ -351,7 +351,7 @@ def every_session_graded(sight: Sight) -> Finding:
     last = frame["environment"][-1] if frame.height else "none"
     return Finding(
         ungraded.is_empty(),
-        _say(f"Every session is graded; the last is {last}.", "Without a grade", ungraded),
+        say(f"Every session is graded; the last is {last}.", "Without a grade", ungraded),
         {"graded": frame.height, "ungraded": len(ungraded)},
     )
 
@@ -366,7 +366,7 @@ def parts_add_up(sight: Sight) -> Finding:
     odd = pl.concat([wrong, shallow])
     return Finding(
         odd.is_empty(),
-        _say(f"The parts of {frame.height} dips add up.", "Not adding up, or no dip", odd["instrument_id"]),
+        say(f"The parts of {frame.height} dips add up.", "Not adding up, or no dip", odd["instrument_id"]),
         {"dips": frame.height, "not_adding_up": wrong.height, "too_shallow": shallow.height},
     )
 
@@ -383,8 +383,8 @@ def pages_are_whole(sight: Sight) -> Finding:
     odd = [session for session in _spread(present) if _not_whole(sight, places[session])]
     return Finding(
         not missing and not odd,
-        f"{_say(f'{len(present)} pages are there.', 'No page of', pl.Series(missing, dtype=pl.Date))}"
-        f"{_say('', ' Cut short, fetching something or not marked', pl.Series(odd, dtype=pl.Date))}",
+        f"{say(f'{len(present)} pages are there.', 'No page of', pl.Series(missing, dtype=pl.Date))}"
+        f"{say('', ' Cut short, fetching something or not marked', pl.Series(odd, dtype=pl.Date))}",
         {"pages": len(present), "missing": len(missing), "not_whole": len(odd)},
     )
 
@@ -402,7 +402,7 @@ def _not_whole(sight: Sight, place: str) -> bool:
     return not page.rstrip().endswith("</html>") or bool(_FETCHED.search(page)) or not marked
 
 
-def _say(fine: str, wrong: str, names: pl.Series) -> str:
+def say(fine: str, wrong: str, names: pl.Series) -> str:
     """One line: `fine`, or what is `wrong` with the first few distinct names."""
     distinct = names.unique().sort()
     if distinct.is_empty():
