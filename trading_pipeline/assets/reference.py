@@ -45,8 +45,7 @@ from trading_pipeline.world import World
 GROUP = "reference"
 LIVE_ONLY = RECEIVED_FUNDAMENTALS.name
 """Most providers tell it of the session under way alone."""
-DECIDED = FUNDAMENTALS.name
-"""The one asset of the group that is judged by what is derived from bars, and made with the decisions."""
+
 _SAYS = {
     RECEIVED_FUNDAMENTALS: (
         "Valuation, profitability, solvency, growth and analysts' views of each member, as the provider told them on "
