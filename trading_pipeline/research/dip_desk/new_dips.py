@@ -20,9 +20,10 @@ that sits on a threshold crosses it every few sessions, and nobody wants to be t
 def new_dips(dips: pl.DataFrame, published: Sequence[date], sessions: Sequence[date]) -> pl.DataFrame:
     """The rows of `dips` that are new on their session, with `previous_threshold_pct`; by session and instrument.
 
-    dips: [session, instrument_id, threshold_pct (the largest passed), on_desk] and whatever else is to be kept, one row
-    a session and instrument. published: the sessions that were published, ascending, from LOOKBACK of them before the
-    first judged one; fewer where there are not as many. sessions: the judged ones, all of them in `published`.
+    dips: [session, instrument_id, threshold_pct (the largest passed), on_desk (null: not known, which is never new and
+    counts as told)] and whatever else is to be kept, one row a session and instrument. published: the sessions that
+    were published, ascending, from LOOKBACK of them before the first judged one; fewer where there are not as many.
+    sessions: the judged ones, all of them in `published`.
 
     A row on the desk is new where its threshold is above every threshold that the name had passed on the desk in the
     LOOKBACK published sessions before: one row a name however many thresholds it fell through at once.
@@ -30,7 +31,11 @@ def new_dips(dips: pl.DataFrame, published: Sequence[date], sessions: Sequence[d
     published before, nothing can be called new. A name without a bar, or off the desk, is above every threshold.
     """
     axis = pl.DataFrame({"session": list(published)}, schema={"session": pl.Date}).with_row_index("at")
-    desk = dips.filter("on_desk").join(axis, on="session", how="inner").sort("session", "instrument_id")
+    desk = (
+        dips.filter(pl.col("on_desk").fill_null(True))
+        .join(axis, on="session", how="inner")
+        .sort("session", "instrument_id")
+    )
     name = desk["instrument_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
     at = desk["at"].cast(pl.Int64).to_numpy()
     threshold = desk["threshold_pct"].to_numpy()
@@ -44,5 +49,5 @@ def new_dips(dips: pl.DataFrame, published: Sequence[date], sessions: Sequence[d
     return (
         desk.drop("at")
         .with_columns(previous_threshold_pct=pl.when(pl.Series(before) > 0).then(pl.Series(before, dtype=pl.Float64)))
-        .filter(new & desk["session"].is_in(list(sessions)))
+        .filter(new & pl.col("on_desk") & pl.col("session").is_in(list(sessions)))
     )

@@ -70,6 +70,12 @@ def test_only_dips_on_the_desk_are_told_and_coming_onto_it_is_news():
     assert told(paths, off_desk={("A", 1), ("A", 2)}) == [(3, "A", 10, None)]
 
 
+def test_what_may_have_been_on_the_desk_is_never_new_and_counts_as_told():
+    dips = table({"A": [0, 10, 10, 15]}).with_columns(on_desk=pl.when(pl.col("session") != DAYS[1]).then("on_desk"))
+    found = new_dips(dips, DAYS, DAYS)
+    assert found.select("session", "threshold_pct", "previous_threshold_pct").rows() == [(DAYS[3], 15, 10)]
+
+
 def test_nothing_is_new_on_the_first_session_ever_published():
     assert told({"A": [5, 5], "B": [0, 5]}) == [(1, "B", 5, None)]
 
