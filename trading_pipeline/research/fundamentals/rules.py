@@ -31,8 +31,8 @@ session's close a share of an index moves by a quarter about once in ten thousan
 PRICE_APART: Final = 0.10
 """Beyond a tenth the snapshot is of another day than it says."""
 RANGE_TOLERANCE: Final = 0.02
-"""How far a price may lie outside its own range: a live price makes a new high before the range is refreshed. Of 16,500
-snapshots of 2014 to 2017 one lies further outside; of 2,000 of May to August 2013, 310."""
+"""How far a price may lie outside its own range: a live price makes a new high before the range is refreshed. Of the
+12,542 real snapshots of 2014 to 2017 three lie further outside; of the 2,000 of May to August 2013, 308."""
 RANGE_APART: Final = 0.15
 """How far a stated 52-week high or low may be from ours: 52 weeks of the calendar and 252 sessions may differ by the
 very day of an extreme, and some providers count closes alone."""
@@ -68,7 +68,7 @@ BOUNDS: Final[dict[str, tuple[float, float]]] = {
     "ev_to_ebitda": (-1e4, 1e4),
     "return_on_equity": (-1e3, 1e3),
     "return_on_assets": (-1e2, 1e2),
-    "gross_margin": (-1e3, 1.0),
+    "gross_margin": (-1e3, 1.001),
     "operating_margin": (-1e4, 1e2),
     "profit_margin": (-1e4, 1e2),
     "debt_to_equity": (0.0, 1e4),
@@ -192,11 +192,16 @@ def judge(snapshots: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
         if name not in facts
     )
     outside = {name: _outside(name) for name in BOUNDS if name in facts}
+    of_price = _price_rules()
+    # A price that is wrong itself says nothing against the range and the capitalisation.
+    sound = ~(of_price["price_unit"] | of_price["price_mismatch"])
+    of_range = _range_rules()
     broken = {
-        **_price_rules(),
-        **_range_rules(),
+        **of_price,
+        "range_swapped": of_range["range_swapped"],
+        "range_stale": sound & of_range["range_stale"],
         "impossible_value": reduce(or_, outside.values(), pl.lit(False)),
-        "cap_mismatch": _cap_mismatch(),
+        "cap_mismatch": sound & _cap_mismatch(),
         "currency_mismatch": (pl.col("currency") != pl.col("financial_currency")).fill_null(False),
     }
     rows = rows.with_columns(broken[name].alias(f"_{name}") for name in RULES)
