@@ -72,7 +72,8 @@ def company_name(sector: int, number: int) -> str:
 class Company:
     """A company over its life. Positions are indices of sessions from the market's first one.
 
-    spans: (symbol, first position, last position or None while it is used).
+    spans: (symbol, first position, last position or None while it is used). generation: companies that its slot had
+    before it. announced: position at which its end is announced.
     """
 
     slot: int
@@ -82,6 +83,8 @@ class Company:
     last: int | None
     ending: str | None = None
     spans: list[tuple[str, int, int | None]] = field(default_factory=list)
+    generation: int = 0
+    announced: int | None = None
 
     @property
     def first_symbol(self) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from trading_pipeline.markets import Market
+from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.providers.simulated.companies import FIRST_NUMBER, PAIR, Company, company_name, sectors_of
 from trading_pipeline.providers.simulated.draws import Draws, Flags, Ints, Stream
 from trading_pipeline.sessions import calendar
@@ -119,6 +120,7 @@ class Register:
             acquired,
         )
         for slot in np.flatnonzero(ends).tolist():
+            self.companies[self._company[slot]].announced = start + int(announced[slot])
             self._end(slot, start + int(ending[slot]), "acquired" if acquired[slot] else "failed")
         return lives
 
@@ -126,7 +128,9 @@ class Register:
         self._generation[slot] += 1
         number = len(self.companies)
         sector = int(sectors_of(int(self._generation[slot]), self.slots)[slot])
-        self.companies.append(Company(slot, sector, company_name(sector, number), position, None))
+        self.companies.append(
+            Company(slot, sector, company_name(sector, number), position, None, generation=int(self._generation[slot]))
+        )
         self._company[slot], self._since[slot] = number, position
         self._call(slot, position)
 
@@ -155,6 +159,21 @@ class Register:
     def symbol_of_number(self, number: int) -> str:
         """The symbol of that number in the panel `number`."""
         return f"Q{FIRST_NUMBER + number:04d}{self.market.ticker_suffix}"
+
+    def asked(self, symbol: str, told: int) -> int | NotFound:
+        """Number of the company that trades as `symbol` at the position `told`, or did so last; why not otherwise."""
+        number = self.company_named(symbol)
+        if number is None:
+            return NotFound(f"{symbol} is unknown to the simulated market")
+        company = self.companies[number]
+        if any(name == symbol and begin > told for name, begin, _ in company.spans):
+            return NotFound(f"{symbol} is unknown to the simulated market")
+        now_called = company.symbol_at(told)
+        if now_called != symbol:
+            return NotFound(
+                f"{symbol} is not used any more: the company trades as {now_called}", f"Ask for {now_called}"
+            )
+        return number
 
     def company_named(self, symbol: str) -> int | None:
         """Number of the company that has, had or will have the symbol; None where there is none."""

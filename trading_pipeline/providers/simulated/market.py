@@ -26,6 +26,7 @@ from trading_pipeline.providers.simulated.companies import (
     BENCHMARK,
     PAIR,
     PAIR_HEDGE_RATIO,
+    SECTORS,
     VOLATILITY_INDEX,
     Traits,
     draw_traits,
@@ -40,6 +41,11 @@ PAIR_VOLATILITY: Final = 0.009
 # Chances a quarter.
 COMPANY_SHOCK_CHANCE: Final = 0.09
 CAUSELESS_SHOCK_CHANCE: Final = 0.04
+# Falls of shocks are shifted exponentials: least, mean beyond it, most.
+COMPANY_FALL: Final = (0.07, 0.06, 0.4)
+COMPANY_FALLS_SHARE: Final = 0.78  # of the companies' own shocks; the others are rises
+CAUSELESS_FALL: Final = (0.05, 0.025, 0.2)
+FAILING_TURBULENCE: Final = 2.0  # how much the moves of a failing company are magnified
 BID_CALM: Final = 0.15  # what is left of a company's moves once a bid pins its price
 # Share of a shock that is given back afterwards, with a half-life of 13.5 sessions.
 MACRO_REBOUND: Final = 0.35
@@ -100,7 +106,8 @@ class SimulatedMarket:
 
     Rows of the panels: one per slot, then the benchmark, then the volatility index. Prices are as traded, NaN where
     nothing traded. splits: cumulated product of the ratios of the row's company; payouts: cumulated sum of
-    log(1 - dividend / close of the session before).
+    log(1 - dividend / close of the session before). market_factor, sector_factor (sectors x sessions): log returns
+    of what all share, shocks not included.
     """
 
     def __init__(self, market: Market, seed: int, companies: int) -> None:
@@ -118,6 +125,8 @@ class SimulatedMarket:
         self.memberships: list[dict[str, Flags]] = []
         self.regime = np.zeros(len(self.sessions), dtype=np.int64)
         self.market_volatility = np.full(len(self.sessions), np.nan)
+        self.market_factor = np.zeros(len(self.sessions))
+        self.sector_factor = np.zeros((len(SECTORS), len(self.sessions)))
         self.shocks, self.earnings, self.dividends, self.split_events = _Log(), _Log(), _Log(), _Log()
 
         self._lock = threading.Lock()
@@ -173,7 +182,9 @@ class SimulatedMarket:
         pinned = ended & lives.acquired[:, None]
         # A bid pins the price; a failing company sinks in twice the turbulence.
         diffusion = np.where(
-            ended, np.where(lives.acquired[:, None], BID_CALM * diffusion, 2 * diffusion - 0.02), diffusion
+            ended,
+            np.where(lives.acquired[:, None], BID_CALM * diffusion, FAILING_TURBULENCE * diffusion - 0.02),
+            diffusion,
         )
         self._pair(quarter, diffusion, jumps)
 
@@ -213,6 +224,7 @@ class SimulatedMarket:
         )
 
         self.regime[span], self.market_volatility[span] = environment.regime, environment.volatility
+        self.market_factor[span], self.sector_factor[:, span] = environment.market, environment.sector
         self.memberships.append(memberships)
         self._log_price = np.where(lives.company >= 0, log_price[:, -1], self._log_price)
         self._log_shares += np.log(ratio)
@@ -283,14 +295,16 @@ class SimulatedMarket:
 
         day = 2 + (uniform[1] * (count - 6)).astype(np.int64)
         slot = hits(day, uniform[0] < COMPANY_SHOCK_CHANCE)
-        fall = np.minimum(0.07 + 0.06 * size[0], 0.4)
-        moves = np.where(uniform[2] < 0.78, -fall, 0.7 * fall)
+        least, beyond, most = COMPANY_FALL
+        fall = np.minimum(least + beyond * size[0], most)
+        moves = np.where(uniform[2] < COMPANY_FALLS_SHARE, -fall, 0.7 * fall)
         strike(Cause.COMPANY, slot, day[slot], moves[slot])
         kicks[slot, day[slot] + 1] += 0.5
 
         day = 2 + (uniform[4] * (count - 6)).astype(np.int64)
         slot = hits(day, uniform[3] < CAUSELESS_SHOCK_CHANCE)
-        moves = -np.minimum(0.05 + 0.025 * size[1], 0.2)
+        least, beyond, most = CAUSELESS_FALL
+        moves = -np.minimum(least + beyond * size[1], most)
         strike(Cause.NONE, slot, day[slot], moves[slot])
         rebounds[slot, day[slot]] += CAUSELESS_REBOUND * -moves[slot]
 

@@ -1,4 +1,4 @@
-"""What a provider would say of the simulated market: Yahoo's habits, faults and forming bars included.
+"""What a provider would say of the simulated market's bars: Yahoo's habits, faults and forming bars included.
 
 What it says of a finished session follows from the seed alone. Only three things follow the clock, as they do at Yahoo:
 nothing later than `now` is told, the session under way is a forming bar (and lacks the late prints until `lag` after
@@ -31,29 +31,21 @@ from trading_pipeline.providers.base import (
     SymbolRequest,
     no_bars,
 )
-from trading_pipeline.providers.errors import NotFound, ProviderError, RateLimited
+from trading_pipeline.providers.errors import ProviderError, RateLimited
 from trading_pipeline.providers.simulated import universes
+from trading_pipeline.providers.simulated.clock import Clock, clock_of
 from trading_pipeline.providers.simulated.companies import BENCHMARK, SYMBOL_PATTERN, VOLATILITY_INDEX
 from trading_pipeline.providers.simulated.draws import Floats, Ints
 from trading_pipeline.providers.simulated.faults import Fault, spoil, stormed
 from trading_pipeline.providers.simulated.lives import Register, register_of
 from trading_pipeline.providers.simulated.market import SimulatedMarket, simulated_market
+from trading_pipeline.providers.simulated.reference import SimulatedReference
 from trading_pipeline.sessions import calendar
 
 LATE_PRINTS: Final = 0.015  # share of the volume that is missing between the close and `lag` after it
 SPANS_SCHEMA: Final = pl.Schema(
     {"symbol": pl.String, "first_symbol": pl.String, "valid_from": pl.Date, "valid_to": pl.Date}
 )
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """How far the market is told: the last position with a bar, and how much of that session is over (1: all)."""
-
-    position: int
-    day: date
-    elapsed: float
-    final: bool
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,8 @@ class _Window:
     known: int
 
 
-class SimulatedProvider:
-    """The simulated markets, US and Australian, as a provider of daily bars and of universes.
+class SimulatedProvider(SimulatedReference):
+    """The simulated markets, US and Australian, as a provider of daily bars, of universes and of reference data.
 
     attempts: requests per symbol; 1 lets the planted 429 storms through as failures, otherwise they pass at the second
     attempt, without a wait.
@@ -113,7 +105,7 @@ class SimulatedProvider:
             asked = [request for request in requests if _market_of(request.symbol) is market]
             if not asked:
                 continue
-            clock = self._clock(market, now)
+            clock = clock_of(self._register(market), now, self.lag)
             simulation = self.simulation(market).reach(max(clock.position, 0))
             storm = self._storm(simulation, clock.day, asked)
             batch.http_calls += len(asked) + (len(storm) if self._attempts > 1 else 0)
@@ -203,19 +195,6 @@ class SimulatedProvider:
     def _register(self, market: Market) -> Register:
         return register_of(MARKETS[market.name], self.seed, self.companies)
 
-    def _clock(self, market: Market, now: datetime) -> _Clock:
-        exchange = calendar(market.exchange)
-        day = exchange.local_date(now)
-        register = self._register(market)
-        if day < exchange.first_session:
-            return _Clock(-1, day, 1.0, final=True)
-        session = exchange.on_or_before(day)
-        position = register.position(session)
-        opened, closes = exchange.open_at(session), exchange.close_at(session)
-        if now < opened:
-            return _Clock(position - 1, day, 1.0, final=True)
-        return _Clock(position, day, min(1.0, (now - opened) / (closes - opened)), final=now >= closes + self.lag)
-
     def _storm(self, simulation: SimulatedMarket, day: date, asked: Sequence[SymbolRequest]) -> set[str]:
         hit = set(stormed(simulation.draws, day, sorted({request.symbol for request in asked})))
         fresh = {symbol for symbol in hit if (symbol, day) not in self._weathered}
@@ -234,16 +213,10 @@ def _resolve(market: SimulatedMarket, request: SymbolRequest, told: int) -> _Win
     for row in market.index_rows:
         if symbol == market.name_of_row(row):
             return _Window(symbol, row, market.slots - 1 - row, first, last, told)
-    company_number = market.register.company_named(symbol)
-    if company_number is None:
-        return NotFound(f"{symbol} is unknown to the simulated market")
+    company_number = market.register.asked(symbol, told)
+    if isinstance(company_number, ProviderError):
+        return company_number
     company = market.register.companies[company_number]
-    (begin,) = (start for name, start, _ in company.spans if name == symbol)
-    if begin > told:
-        return NotFound(f"{symbol} is unknown to the simulated market")
-    now_called = company.symbol_at(told)
-    if now_called != symbol:
-        return NotFound(f"{symbol} is not used any more: the company trades as {now_called}", f"Ask for {now_called}")
     known = told if company.last is None else min(told, company.last)
     return _Window(symbol, company.slot, company_number, max(first, company.first), min(last, known), known)
 
@@ -263,7 +236,7 @@ def _distinct(windows: Sequence[_Window]) -> list[list[_Window]]:
     return [list(taken.values()) for taken in rounds]
 
 
-def _bars(market: SimulatedMarket, windows: Sequence[_Window], clock: _Clock) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _bars(market: SimulatedMarket, windows: Sequence[_Window], clock: Clock) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(bars, rows that come twice) of the windows, in the order of the windows."""
     lengths = np.array([window.last - window.first + 1 for window in windows])
     starts = np.array([window.first for window in windows])

@@ -13,12 +13,15 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from trading_pipeline.markets import Market
+from trading_pipeline.markets import MARKETS, Market
+from trading_pipeline.providers.simulated.causes import CAUSES, Falls, causes_of, parts_of, reference_finder
 from trading_pipeline.providers.simulated.companies import PAIR, PAIR_HEDGE_RATIO, SECTORS, Company
 from trading_pipeline.providers.simulated.draws import Ints
 from trading_pipeline.providers.simulated.environment import REGIMES
 from trading_pipeline.providers.simulated.faults import Fault, stormed
+from trading_pipeline.providers.simulated.fundamentals import SnapshotFault, planted_faults, told_cells
 from trading_pipeline.providers.simulated.market import PAIR_REVERSION, Cause
+from trading_pipeline.providers.simulated.newsroom import NewsFault, newsroom_of
 from trading_pipeline.providers.simulated.provider import SimulatedProvider
 
 _SESSIONS_A_YEAR: Final = 252
@@ -45,6 +48,8 @@ class Truth:
         self._prefix = f"{market.name}:"
         self._last = self._market.position(through, after=True) - 1
         self._market.reach(max(self._last, 0))
+        self._newsroom = newsroom_of(MARKETS[market.name], provider.seed, provider.companies)
+        self._newsroom.books.reach(max(self._last, 0))
 
     def regimes(self) -> pl.DataFrame:
         """session, regime (Bull, Bear, Sideways), volatility (of the market's factor, fraction a year)."""
@@ -145,6 +150,120 @@ class Truth:
             for slot in PAIR
         )
         return Pair(leader, follower, PAIR_HEDGE_RATIO, PAIR_REVERSION)
+
+    def quality(self) -> pl.DataFrame:
+        """instrument_id, quality, value (high is cheap), growth: planted standard normals; value_trap.
+
+        Of every company listed by `through`. Quality correlates with the drift of the price.
+        """
+        character = self._newsroom.books.character
+        known = np.flatnonzero(self._newsroom.books.first <= self._last)
+        return pl.DataFrame(
+            {
+                "instrument_id": self._ids().gather(known),
+                "quality": character.quality[known],
+                "value": character.value[known],
+                "growth": character.growth[known],
+                "value_trap": character.trap[known],
+            }
+        ).sort("instrument_id")
+
+    def fundamental_faults(self) -> pl.DataFrame:
+        """session, ticker, instrument_id, fault: range_swapped, range_stale, cap_in_thousands, debt_in_per_cent,
+        yield_in_per_cent. Every other told snapshot is sound, but for the fields it lacks.
+        """
+        books = self._newsroom.books
+        company, position = told_cells(books, np.arange(len(books.first)), np.arange(self._last + 1))
+        fault = planted_faults(books, company, position)
+        at = np.flatnonzero(fault)
+        kinds = pl.Series([""] + [each.name.lower() for each in SnapshotFault])
+        places = self._places(books.character.slot[company[at]], position[at])
+        return self._until(places.with_columns(fault=kinds.gather(fault[at])))
+
+    def articles(self) -> pl.DataFrame:
+        """article_id, instrument_id (tagged), about, subject_id, shock_session, fault; by session it could be read on.
+
+        about: the cause of the shock (macro, sector, company, earnings) or noise. subject_id: whose shock it is, not
+        `instrument_id` where misattributed. subject_id and shock_session are null for noise. fault: none, late,
+        misattributed or missing; a missing article has no id, and instrument_id is whom it should have named. session:
+        the first on which it could be read; of a missing one, that of the shock.
+        """
+        market = self._market
+        found = self._newsroom.articles(0, max(self._last, 0))
+        found = found.with_columns(at=pl.coalesce("told", "shock")).filter(pl.col("at") <= self._last)
+        causes = pl.Series([each.name.lower() for each in Cause] + ["noise"])
+        faults = pl.Series([each.name.lower() for each in NewsFault])
+        sessions, ids = pl.Series(market.sessions, dtype=pl.Date), self._ids()
+        return pl.DataFrame(
+            {
+                "article_id": found["article_id"],
+                "instrument_id": ids.gather(found["company"]),
+                "about": causes.gather(found["about"].replace(-1, len(Cause)).cast(pl.Int64)),
+                "subject_id": ids.gather(found["subject"]),
+                "shock_session": sessions.gather(found["shock"]),
+                "fault": faults.gather(found["fault"].cast(pl.Int64)),
+                "session": sessions.gather(found["at"]),
+            }
+        ).sort("session", "instrument_id", "article_id", "shock_session", nulls_last=True)
+
+    def dip_causes(self, dips: pl.DataFrame) -> pl.DataFrame:
+        """Why each dip fell since its high: the true cause and the parts, log; rows and order are those of `dips`.
+
+        dips: [session, instrument_id, sessions_since_high]; sessions up to `through`. Adds cause (earnings, company,
+        macro, sector, ex_dividend, unknown), share (of all that took the price down, 0 to 1), fall, and one column a
+        part, which add up to it (`causes.py` says what each holds). Null where the instrument is no company, or was
+        not listed on the session.
+        """
+        falls, known = self._falls(dips)
+        fall, parts = parts_of(self._newsroom, falls)
+        cause = causes_of(parts)
+        down = np.minimum(parts, 0).sum(axis=0)
+        share = np.divide(parts.min(axis=0), down, out=np.zeros(len(down)), where=down < 0)
+        found = pl.DataFrame(
+            {
+                "row": pl.Series(known, dtype=pl.UInt32),
+                "cause": pl.Series(CAUSES).gather(cause),
+                "share": share,
+                "fall": fall,
+                **{f"{name}_part": parts[which] for which, name in enumerate(CAUSES)},
+            }
+        )
+        keys = dips.select("session", "instrument_id", "sessions_since_high").with_row_index("row")
+        return keys.join(found, on="row", how="left", maintain_order="left").drop("row")
+
+    def ceiling(self, dips: pl.DataFrame) -> pl.DataFrame:
+        """cause, planted (dips it truly caused), ceiling (share of those that the reference finder names right).
+
+        dips: as for `dip_causes`. The reference finder (`causes.reference_finder`) knows the generating model and all
+        that prices and the calendar can tell, exactly; of the news it knows what was told by each session. No finder is
+        right more often over all dips. Causes without a dip have a null ceiling. 20,000 dips take 0.3 s.
+        """
+        falls, _ = self._falls(dips)
+        _, parts = parts_of(self._newsroom, falls)
+        true, named = causes_of(parts), reference_finder(self._newsroom, falls, parts)
+        planted = np.array([(true == which).sum() for which in range(len(CAUSES))])
+        right = np.array([((true == which) & (named == which)).sum() for which in range(len(CAUSES))])
+        share = [int(hit) / int(all_) if all_ else None for hit, all_ in zip(right, planted, strict=True)]
+        return pl.DataFrame(
+            {"cause": CAUSES, "planted": planted, "ceiling": share},
+            schema={"cause": pl.String, "planted": pl.Int64, "ceiling": pl.Float64},
+        )
+
+    def _falls(self, dips: pl.DataFrame) -> tuple[Falls, Ints]:
+        """The dips of companies that were listed from the high on, and their rows in `dips`."""
+        books = self._newsroom.books
+        numbers = {name: number for number, name in enumerate(self._ids().to_list())}
+        company = np.array([numbers.get(name, -1) for name in dips["instrument_id"].to_list()], dtype=np.int64)
+        now = np.searchsorted(self._market.sessions, dips["session"].to_numpy()).astype(np.int64)
+        high = now - dips["sessions_since_high"].to_numpy()
+        inside = (company >= 0) & (now <= self._last)
+        inside &= (high >= books.first[company]) & (now <= books.last[company])
+        rows = np.flatnonzero(inside)
+        return Falls(company[rows], high[rows].astype(np.int64), now[rows]), rows
+
+    def _ids(self) -> pl.Series:
+        """Instrument id of every company, by number."""
+        return pl.Series([f"{self._prefix}{company.first_symbol}" for company in self._market.register.companies])
 
     def _ended(self, company: Company) -> bool:
         return company.last is not None and company.last < self._last
