@@ -20,7 +20,7 @@ import tenacity
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.errors import EmptyWindow, ProviderError, RateLimited
-from trading_pipeline.tables.base import in_order
+from trading_pipeline.research.ordering import in_order
 
 Basis = Literal["split_adjusted", "as_traded"]
 Progress = Callable[[int, int], None]

@@ -17,9 +17,9 @@ from trading_pipeline.errors import SchemaMismatch
 from trading_pipeline.markets import Market, market_named
 from trading_pipeline.partitions import sessions_of
 from trading_pipeline.research.bars.best_view import in_force
+from trading_pipeline.research.ordering import sorted_by
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import ALL_TABLES, Kind, Table
-from trading_pipeline.tables.base import sorted_by
 from trading_pipeline.world import World
 
 SERVED = frozenset({"bar_issues", "universe_members", "market_regime", "dip_opportunities"})

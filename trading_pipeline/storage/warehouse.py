@@ -23,6 +23,7 @@ from psycopg.types.string import TextLoader
 from pydantic import SecretStr
 
 from trading_pipeline.errors import SchemaMismatch, StorageUnavailable, UnknownName
+from trading_pipeline.research.ordering import sorted_by
 from trading_pipeline.storage import locks, migrations
 from trading_pipeline.storage.server import connect
 from trading_pipeline.storage.versions import (
@@ -35,7 +36,6 @@ from trading_pipeline.storage.versions import (
     sessions_in,
 )
 from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kind, Table
-from trading_pipeline.tables.base import sorted_by
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection, Cursor

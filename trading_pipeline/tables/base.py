@@ -7,13 +7,13 @@ a column says otherwise. The lake adds `year`, the partition column, itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import polars as pl
 
 from trading_pipeline.errors import SchemaMismatch
+from trading_pipeline.research.ordering import in_order, sorted_by
 
 MOMENT = pl.Datetime("us", "UTC")
 
@@ -114,23 +114,6 @@ class Table:
         """
         clocks = {Kind.RECEIVED: ["available_at", "known_at"], Kind.DECISION: [], Kind.SESSION: []}[self.kind]
         return [*self.key, *(name for name in clocks if name in self.schema and name not in self.key)]
-
-
-def in_order(frame: pl.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether the rows ascend strictly by `columns`: sorted, without nulls, and no two alike.
-
-    A tenth of the time of sorting and of looking for duplicates, both of which it saves.
-    """
-    ascends = pl.lit(False)
-    for name in reversed(columns):
-        here, before = pl.col(name), pl.col(name).shift(1)
-        ascends = (here > before) | ((here == before) & ascends)
-    return frame.height < 2 or frame.select(ascends.slice(1).all(ignore_nulls=False)).item() is True
-
-
-def sorted_by(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """`frame` sorted by `columns`; itself where it is."""
-    return frame if in_order(frame, columns) else frame.sort(columns)
 
 
 SESSION = Column("session", pl.Date(), "Trading day of the exchange, by its local date")

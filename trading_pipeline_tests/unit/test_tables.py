@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trading_pipeline.errors import SchemaMismatch
+from trading_pipeline.research.ordering import in_order, sorted_by
 from trading_pipeline.tables import UNIVERSE_MEMBERS
-from trading_pipeline.tables.base import in_order, sorted_by
 
 keys = st.lists(st.tuples(st.integers(0, 3), st.text("ab", max_size=2)), max_size=12)
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from trading_pipeline.research.ordering import sorted_by
+
 
 def best_view(received: pl.DataFrame, key: Sequence[str], priority: Sequence[str], usable: pl.Expr) -> pl.DataFrame:
     """One provider's versions per key, each with the moment it was superseded.
@@ -21,7 +23,7 @@ def best_view(received: pl.DataFrame, key: Sequence[str], priority: Sequence[str
     Returns the rows kept plus `superseded_at` (null on the version in force), sorted by key and `known_at`.
     """
     key = list(key)
-    rows = received.sort([*key, "provider", "known_at"])
+    rows = sorted_by(received, [*key, "provider", "known_at"])
     if rows["provider"].n_unique() > 1:
         order = [*priority, *sorted(set(rows["provider"].unique()) - set(priority))]
         rank = pl.col("provider").replace_strict(order, list(range(len(order))), return_dtype=pl.Int32)
