@@ -76,7 +76,8 @@ class Paths:
         arrays = self.panel.from_long(bars, ["high", "low", "close"])
         valid = np.isfinite(arrays["high"]) & np.isfinite(arrays["low"]) & (arrays["close"] > 0)
         close = np.where(valid, arrays["close"], np.nan)
-        self._returns = total_returns(close, self._splits, self._paid)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self._returns = total_returns(close, self._splits, self._paid)
         self._index = market_index(self.panel, valid, self._returns, members, benchmark_id)
         self._codes, self._names = sector_codes_of(self.panel, members)
         # A sector the members do not name on the judged sessions is as good as none.
@@ -117,14 +118,16 @@ class Paths:
         count = max(len(self._names), 1)
         pairs, pair = np.unique(self.column[has_sector] * count + self._sector[has_sector], return_inverse=True)
         columns, codes = np.divmod(pairs, count)
-        peers = peer_returns(self._returns.daily, self._codes, columns, codes, len(self._names))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            peers = peer_returns(self._returns.daily, self._codes, columns, codes, len(self._names))
         peer_moves = windows(np.nan_to_num(peers))
         pair_of = np.full(len(self.row), -1)
         pair_of[has_sector] = pair
         for series, judges in self._index.kinds(np.unique(self.row)):
             index_moves = windows(np.nan_to_num(_changes(series.level))[:, None])
             if len(pairs):
-                betas = in_blocks(partial(sector_betas, series.daily), self._returns.daily[:, columns], peers)
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    betas = in_blocks(partial(sector_betas, series.daily), self._returns.daily[:, columns], peers)
                 to_market = np.nan_to_num(betas["sector_to_market"])
             for chosen in self._blocks(judges[self.row]):
                 row, column = self.row[chosen], self.column[chosen]
