@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from trading_pipeline.errors import AlreadyRunning, InputRefused, SchemaMismatch, StorageUnavailable, UnknownName
@@ -58,6 +59,23 @@ class TestReading:
         assert "year=2023" in plan
         assert "year=2022" not in plan
         assert "year=2024" not in plan
+
+    def test_files_are_read_by_session_whatever_order_they_came_in(self, lake, make_bars, week):
+        for day in (WED, MON, FRI):
+            lake.replace("us", "daily_bars", [day], make_bars([day]))
+        assert lake.read("us", "daily_bars").equals(make_bars([MON, WED, FRI]).sort(DAILY_BARS.key_columns))
+
+    def test_texts_have_dictionaries_in_the_files_and_numbers_have_none(self, lake, make_bars, week):
+        if lake.root.startswith("s3://"):
+            pytest.skip("the files are looked into where they are on a disk")
+        lake.replace("us", "daily_bars", week, make_bars(week))
+        (file,) = Path(lake.root, "us", "daily_bars").rglob("*.parquet")
+        group = pq.ParquetFile(file).metadata.row_group(0)
+        columns = [group.column(at) for at in range(group.num_columns)]
+        coded = {column.path_in_schema for column in columns if column.has_dictionary_page}
+        numbers = {name for name, dtype in DAILY_BARS.schema.items() if dtype.is_float()}
+        assert not coded & numbers
+        assert {"instrument_id", "ticker", "provider"} <= coded
 
     def test_markets_do_not_mix(self, lake, make_bars):
         lake.replace("us", "daily_bars", [MON], make_bars([MON], ["AAA"]))
