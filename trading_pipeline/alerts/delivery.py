@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NEWS_FOR = timedelta(days=3)
 """How long after it was due an alert is still worth sending: over a weekend."""
-BUDGET_SECONDS = 20.0
+BUDGET_SECONDS = 15.0
 """How long one pass may go on beginning messages; what is left is due at the next. Dagster ends a tick after 60."""
 
 

@@ -88,9 +88,10 @@ class Mail:
             finally:
                 server.close()
             return Receipt(mail["Message-ID"], self._remark(refused))
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
             trouble = error
-        # Raised out here: what a server answers may repeat what it was told, and an error carries its answer.
+        # Raised out here: what a server answers may repeat what it was told, and an error carries its answer; that of a
+        # password outside ASCII carries the password.
         raise self._failure(trouble)
 
     def _connected(self) -> smtplib.SMTP:
@@ -132,6 +133,11 @@ class Mail:
                     f"{place} refuses the message ({error.smtp_code})", "Check ALERT_EMAIL_FROM and what it allows"
                 )
             return NotDelivered(f"{place} is busy ({error.smtp_code})", "It is tried again")
+        if isinstance(error, UnicodeError):
+            return MessageRefused(
+                f"{place} cannot be told a login or an address outside ASCII",
+                "Check SMTP_USER, SMTP_PASSWORD, ALERT_EMAIL_FROM and ALERT_EMAIL_TO",
+            )
         if isinstance(error, ssl.SSLCertVerificationError):
             return NotDelivered(
                 f"{place} has a certificate that is not trusted", "Check SMTP_HOST; it is tried again meanwhile"

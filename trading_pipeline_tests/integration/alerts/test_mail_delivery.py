@@ -248,6 +248,17 @@ def test_a_server_that_is_not_there_is_tried_again(outbox):
     ]
 
 
+def test_a_password_that_smtp_cannot_carry_is_said_without_repeating_it(serve, outbox, warehouse):
+    """Python's own error about it holds the whole password."""
+    put(outbox, "AAA")
+    mail = mail_by(serve(login=True), user="desk", password=SecretStr("pässwort-nobody-may-see"))
+    with pytest.raises(MessageRefused, match="outside ASCII") as raised:
+        mail.send([dip()], "reference", NOW)
+    assert raised.value.__cause__ is raised.value.__context__ is None
+    assert deliver(outbox, mail, lambda: NOW).given_up == 1
+    assert "nobody-may-see" not in f"{rows(warehouse)} {raised.value!r}"
+
+
 @pytest.mark.parametrize("good", [True, False])
 def test_the_password_is_in_no_log_no_error_and_no_row(serve, box, outbox, warehouse, everything_logged, good):
     secret = PASSWORD if good else "wr0ng-password-nobody-may-see"
