@@ -37,11 +37,15 @@ class TokenBucket:
 
     def acquire(self, cost: float = 1.0) -> None:
         """Wait until `cost` tokens are there, and take them. A cost above the burst is paid for in advance."""
+        wait = self.reserve(cost)
+        if wait > 0:
+            self._sleep(wait)
+
+    def reserve(self, cost: float = 1.0) -> float:
+        """Take `cost` tokens at once, negative to give them back; the seconds to wait before using them."""
         with self._lock:
             now = self._monotonic()
             self._tokens = min(self._burst, self._tokens + (now - self._counted_at) * self._rate)
             self._counted_at = now
             self._tokens -= cost
-            debt = -self._tokens
-        if debt > 0:
-            self._sleep(debt / self._rate)
+            return max(0.0, -self._tokens / self._rate)
