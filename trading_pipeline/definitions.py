@@ -11,7 +11,17 @@ from functools import partial
 
 import dagster as dg
 
-from trading_pipeline.assets import dips, features, market_data, marts, regime, reports, universe
+from trading_pipeline.assets import (
+    dips,
+    features,
+    market_data,
+    marts,
+    reference,
+    regime,
+    reports,
+    screener,
+    universe,
+)
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
 from trading_pipeline.automation import inbox, jobs, schedules, sensors
 from trading_pipeline.checks.factory import asset_check
@@ -43,8 +53,10 @@ def build_definitions(
                 for asset in (
                     *universe.build(market),
                     *market_data.build(market, settings.market_data_provider),
+                    *reference.build(market, settings.market_data_provider),
                     *features.build(market),
                     *regime.build(market),
+                    *screener.build(market),
                     *dips.build(market),
                     *reports.build(market),
                 )

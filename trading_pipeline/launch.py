@@ -176,9 +176,9 @@ class Site:
         bars_from = min(self._bars_from(market, decisions_from, last), decisions_from)
         since, judged = self.world.now(), self.judged(market)
         if bars_from == decisions_from:
-            self.execute(jobs.end_of_day_name(market), bars_from, last)
+            self._told(market, jobs.end_of_day_name(market), bars_from, last)
         else:
-            self.execute(jobs.market_data_name(market), bars_from, last)
+            self._told(market, jobs.market_data_name(market), bars_from, last)
             self.execute(jobs.decisions_name(market), decisions_from, last)
         for step in self._again(market, since, {day for day in judged if day < bars_from}):
             self.execute(step.job, step.first, step.last)
@@ -188,8 +188,16 @@ class Site:
         """Publish everything of a market for the sessions from `first` to `last`; fills lookbacks on the way."""
         from trading_pipeline.automation import jobs
 
-        self.execute(jobs.market_data_name(market), min(first, self._bars_from(market, first, last)), last)
+        bars_from = min(first, self._bars_from(market, first, last))
+        self._told(market, jobs.market_data_name(market), bars_from, last)
         self.execute(jobs.decisions_name(market), first, last)
+
+    def _told(self, market: Market, job: str, first: date, last: date) -> None:
+        """Run a job that receives, the session under way by itself where its fundamentals are told live alone."""
+        if first < last == self.world.live_session(market) and not self.world.tells_the_past:
+            self.execute(job, first, calendar(market.exchange).offset(last, -1))
+            first = last
+        self.execute(job, first, last)
 
     def rebase(self, market: Market, tickers: Sequence[str]) -> list[str]:
         """Store the provider's full history of `tickers` as revisions, and publish again what they touch.
@@ -265,12 +273,13 @@ class Site:
 
     def judged(self, market: Market) -> set[date]:
         """Sessions whose bars were judged, and are in the lake."""
+        from dagster import AssetSelection
+
         from trading_pipeline.automation import jobs
         from trading_pipeline.tables import DAILY_BARS
 
-        return self._materialized(jobs.market_data_selection(market)) & set(
-            self.world.lake.sessions(market.name, DAILY_BARS)
-        )
+        received = jobs.market_data_selection(market) - AssetSelection.assets(jobs.live_only(market))
+        return self._materialized(received) & set(self.world.lake.sessions(market.name, DAILY_BARS))
 
     def decided(self, market: Market) -> set[date]:
         """Sessions of which everything derived from the bars was published, and is in the lake."""
@@ -300,16 +309,25 @@ class Site:
         return next((day for day in exchange.between(origin, last) if day not in have), last)
 
     def execute(self, job_name: str, first: date, last: date) -> None:
-        """Run a job for a range of sessions in this process; `RunFailed` names the steps that failed.
+        """Run a job of a market for a range of sessions in this process; `RunFailed` names the steps that failed.
+
+        What cannot be told of those sessions is left out (`jobs.tellable`).
 
         An interrupt ends the run as a failure of its own and is raised again.
         """
+        from trading_pipeline.automation import jobs
         from trading_pipeline.automation.sensors import range_tags
 
         job = self.definitions.resolve_job_def(job_name)
+        market = market_named(job_name.partition("_")[0])
+        told = jobs.tellable(self.definitions.resolve_asset_graph, market, job_name, first, last, self.world)
         with (self.settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
             result = job.execute_in_process(
-                instance=self.instance, tags=range_tags(first, last), run_config=QUIET, raise_on_error=False
+                instance=self.instance,
+                tags=range_tags(first, last),
+                run_config=QUIET,
+                raise_on_error=False,
+                asset_selection=told,
             )
         if result.success:
             return

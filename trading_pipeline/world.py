@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 
 from trading_pipeline.clock import Clock, system_clock
-from trading_pipeline.errors import InputRefused, LiveOnly
+from trading_pipeline.errors import InputRefused, LiveOnly, UnknownName
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.base import UniverseProvider
 from trading_pipeline.sessions import calendar
@@ -333,28 +333,28 @@ class World:
     @cached_property
     def fundamentals_provider(self) -> FundamentalsProvider | None:
         """Who tells fundamentals and statements; None where the settings name nobody."""
-        from trading_pipeline.providers.registry import fundamentals_provider
-
         if self.name == "simulated":
             return self.provider  # type: ignore[return-value]
+        from trading_pipeline.providers.registry import fundamentals_provider
+
         return fundamentals_provider(self.settings, self._throttle)
 
     @cached_property
     def earnings_providers(self) -> Sequence[EarningsProvider]:
         """Who tells report dates and results, the first voice first."""
-        from trading_pipeline.providers.registry import earnings_providers
-
         if self.name == "simulated":
             return [self.provider]  # type: ignore[list-item]
+        from trading_pipeline.providers.registry import earnings_providers
+
         return earnings_providers(self.settings, self._throttle)
 
     @cached_property
     def news_providers(self) -> Sequence[NewsProvider]:
         """Who tells articles."""
-        from trading_pipeline.providers.registry import news_providers
-
         if self.name == "simulated":
             return [self.provider]  # type: ignore[list-item]
+        from trading_pipeline.providers.registry import news_providers
+
         return news_providers(self.settings, self._throttle)
 
     def received(
@@ -461,6 +461,24 @@ class World:
             batch = provider.news(market, list(ids), since, now, now=now, progress=self._telling(market, RECEIVED_NEWS))
             store(report, batch, **self._place(market, RECEIVED_NEWS, provider.name, ids))
         return report
+
+    def desk_universe(self, market: Market) -> str:
+        """Whose dips are analysed in the market; `UnknownName` lists the known universes."""
+        from trading_pipeline.research.dip_desk import ALL, TOO_BIG_TO_FAIL
+        from trading_pipeline.universes import UNIVERSES, WATCHLIST
+
+        chosen = self.settings.dip_desk_universe
+        known = (TOO_BIG_TO_FAIL, ALL, WATCHLIST, *self.universes_of(market))
+        if chosen not in (*known, *UNIVERSES):
+            raise UnknownName.of("dip desk universe", chosen, known)
+        return chosen
+
+    def worded(self, market: Market, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `dip_analysis` with Claude's words where a key is set and the budget lasts; else as they are."""
+        from trading_pipeline.analyst import write_words
+        from trading_pipeline.storage.model_calls import PostgresLedger
+
+        return write_words(rows, self.settings, PostgresLedger(self.warehouse), self.now())
 
     def _symbols_at(
         self, provider: Any, market: Market, members: pl.DataFrame, sessions: Sequence[date]

@@ -1,13 +1,16 @@
-"""Group `dips`: members down from their 52-week high, and what part of the fall is their own."""
+"""Group `dips`: members down from their 52-week high, why, and what the desk makes of it."""
 
 import dagster as dg
 import polars as pl
 
 from trading_pipeline.assets.common import run_sessions, session_asset, world_of
 from trading_pipeline.markets import Market
+from trading_pipeline.research import dip_desk
 from trading_pipeline.research import dips as science
+from trading_pipeline.research import fundamentals as fundamentals_science
 from trading_pipeline.research.bars.daily import effective, usable
-from trading_pipeline.tables import DIP_OPPORTUNITIES
+from trading_pipeline.research.dip_desk.causes import REFERENCE_LOOKBACK
+from trading_pipeline.tables import DIP_ANALYSIS, DIP_OPPORTUNITIES
 
 GROUP = "dips"
 
@@ -20,17 +23,22 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         DIP_OPPORTUNITIES,
         group=GROUP,
         kinds={"polars", "deltalake", "postgres"},
-        code_version="1",
+        code_version=f"2/{dip_desk.load_rules().version}",
         description=(
             "Members at least 5 % (configurable) below their 52-week high: how far, since when, how unusual for this "
-            "stock, and how much of the fall the market, the sector and the company itself explain."
+            "stock, how much of the fall the market, the sector and the company itself explain, the cause that the "
+            "rules find with its evidence, and what the screener says of the name."
         ),
         ins={
             "daily_bars": science.LOOKBACK,
             "corporate_actions": science.LOOKBACK,
             "universe_members": science.LOOKBACK,
-            "indicators": 0,
+            "indicators": fundamentals_science.LOOKBACK,
             "market_regime": 0,
+            "fundamentals": 0,
+            "screener_scores": 0,
+            "news": REFERENCE_LOOKBACK,
+            "earnings_calendar": REFERENCE_LOOKBACK,
         },
     )
     def dip_opportunities(
@@ -40,17 +48,74 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         universe_members: pl.DataFrame,
         indicators: pl.DataFrame,
         market_regime: pl.DataFrame,
+        fundamentals: pl.DataFrame,
+        screener_scores: pl.DataFrame,
+        news: pl.DataFrame,
+        earnings_calendar: pl.DataFrame,
     ) -> pl.DataFrame:
-        world = world_of(context)
-        return science.dip_opportunities(
-            usable(daily_bars),
-            effective(corporate_actions),
+        world, sessions = world_of(context), run_sessions(context)
+        bars, actions = usable(daily_bars), effective(corporate_actions)
+        benchmark = world.index_of(market).benchmark
+        found = science.dip_opportunities(
+            bars,
+            actions,
             universe_members,
-            indicators,
+            indicators.filter(pl.col("session") >= sessions[0]),
             market_regime,
-            world.index_of(market).benchmark,
+            benchmark,
             world.settings.dip_thresholds,
-            run_sessions(context),
+            sessions,
+        )
+        desk = dip_desk.desk_members(
+            universe_members.filter(pl.col("session") >= sessions[0]),
+            fundamentals_science.market_caps(fundamentals, indicators),
+            world.desk_universe(market),
+        )
+        return dip_desk.causes(
+            found, bars, actions, universe_members, news, earnings_calendar, screener_scores, desk, benchmark, sessions
         )
 
-    return [dip_opportunities]
+    @session_asset(
+        market,
+        DIP_ANALYSIS,
+        group=GROUP,
+        kinds={"polars", "deltalake", "postgres", "anthropic"},
+        code_version=f"1/{dip_desk.load_rules().version}",
+        description=(
+            "Each dip on the desk in words: why it fell, whether that is temporary, the play, the risks and the size. "
+            "The rules decide what to do; Claude, where a key is set, words it and scales the size within their range."
+        ),
+        ins={
+            "dip_opportunities": 0,
+            "screener_scores": 0,
+            "indicators": 0,
+            "market_regime": 0,
+            "news": REFERENCE_LOOKBACK,
+            "earnings_calendar": 0,
+        },
+    )
+    def dip_analysis(
+        context: dg.AssetExecutionContext,
+        dip_opportunities: pl.DataFrame,
+        screener_scores: pl.DataFrame,
+        indicators: pl.DataFrame,
+        market_regime: pl.DataFrame,
+        news: pl.DataFrame,
+        earnings_calendar: pl.DataFrame,
+    ) -> pl.DataFrame:
+        world, sessions = world_of(context), run_sessions(context)
+        rows = dip_desk.analysis(
+            dip_opportunities,
+            screener_scores,
+            indicators,
+            market_regime,
+            news,
+            earnings_calendar,
+            world.settings.portfolio_value,
+            None,
+            sessions,
+            market.currency,
+        )
+        return world.worded(market, rows)
+
+    return [dip_opportunities, dip_analysis]

@@ -20,6 +20,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
             for name in (
                 *("universe_members", "daily_bars", "corporate_actions", "bar_issues"),
                 *("indicators", "market_regime", "dip_opportunities"),
+                *("earnings_calendar", "screener_scores", "dip_analysis"),
             )
         ],
         group_name=GROUP,

@@ -3,16 +3,21 @@
 All run in one process: a step of its own process costs more than the work of most steps.
 """
 
+from collections.abc import Callable
+from datetime import date
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from trading_pipeline.assets import market_data, universe
-from trading_pipeline.assets.common import WORLD
+from trading_pipeline.assets import features, market_data, reference, universe
+from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.tables import ALL_TABLES
 from trading_pipeline.world import World
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 MARTS = "marts"
 
@@ -42,13 +47,34 @@ def _of(market: Market) -> dg.AssetSelection:
 
 
 def market_data_selection(market: Market) -> dg.AssetSelection:
-    """Universes and bars of a market."""
-    return _of(market) & dg.AssetSelection.groups(universe.GROUP, market_data.GROUP)
+    """What the lookbacks of decisions read: universes, bars, reference data, and what is measured of them."""
+    return _of(market) & dg.AssetSelection.groups(universe.GROUP, market_data.GROUP, reference.GROUP, features.GROUP)
 
 
 def decisions_selection(market: Market) -> dg.AssetSelection:
-    """Everything derived from the bars of a market."""
+    """Everything that is decided on the market data: environment, scores, dips, pages."""
     return _of(market) - market_data_selection(market)
+
+
+def live_only(market: Market) -> dg.AssetKey:
+    """The asset that most providers can tell of the session under way alone."""
+    return key_of(market, reference.LIVE_ONLY)
+
+
+def tellable(
+    graph: "Callable[[], BaseAssetGraph[Any]]", market: Market, job: str, first: date, last: date, world: World
+) -> list[dg.AssetKey] | None:
+    """The assets of `job` that can be made of the sessions from `first` to `last`; None where all of them can.
+
+    The fundamentals of a session that is over are left out where the provider tells today's alone.
+    """
+    if world.tells_the_past or first == last == world.live_session(market) or job == decisions_name(market):
+        return None
+    selection = {
+        end_of_day_name(market): _of(market) | dg.AssetSelection.groups(MARTS),
+        market_data_name(market): market_data_selection(market),
+    }[job]
+    return sorted(selection.resolve(graph()) - {live_only(market)})
 
 
 @cache
@@ -63,12 +89,12 @@ def build(market: Market) -> tuple[Any, ...]:
         dg.define_asset_job(
             market_data_name(market),
             selection=market_data_selection(market),
-            description="Universes and bars only: what a first run fills for the lookbacks of everything else.",
+            description="Universes, bars, reference data, indicators: what a first run fills for the lookbacks of everything else.",
         ),
         dg.define_asset_job(
             decisions_name(market),
             selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
-            description="Everything derived from the bars: what a revision or a new rule re-runs.",
+            description="Environment, scores, dips and pages: what a new rule re-runs.",
         ),
     )
 
@@ -96,7 +122,9 @@ __all__ = [
     "decisions_selection",
     "end_of_day_name",
     "lake_compaction",
+    "live_only",
     "market_data_name",
     "market_data_selection",
     "names",
+    "tellable",
 ]

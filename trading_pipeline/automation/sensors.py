@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -117,7 +118,8 @@ def catch_up(
         for gap in gaps:
             name = f"{market.name}/catch_up/{gap[0]}/{gap[-1]}"
             if attempts(context.instance, name, now) < ATTEMPTS_A_DAY:
-                return request_of(name, now, tags=range_tags(gap[0], gap[-1]))
+                told = jobs.tellable(_graph(context), market, job, gap[0], gap[-1], world)
+                return request_of(name, now, tags=range_tags(gap[0], gap[-1]), asset_selection=told)
             exhausted.append(f"{gap[0]} to {gap[-1]}")
         if exhausted:
             return dg.SkipReason(
@@ -127,6 +129,16 @@ def catch_up(
         return dg.SkipReason(f"Every session up to {latest} is there." if done else "Nothing was published yet.")
 
     return tick
+
+
+def _graph(context: dg.SensorEvaluationContext) -> Callable[[], Any]:
+    """The asset graph of the code location that the sensor is part of, when it is needed."""
+
+    def graph() -> Any:
+        assert context.repository_def is not None
+        return context.repository_def.asset_graph
+
+    return graph
 
 
 def _last_left_by_the_schedule(market: Market, now: datetime) -> date:
@@ -209,7 +221,10 @@ def revisions(
         if attempts(context.instance, kept.request(), now) >= ATTEMPTS_A_DAY:
             why = f"{step.job} from {step.first} to {step.last} was tried {ATTEMPTS_A_DAY} times in a day: mend it."
             return dg.SensorResult(skip_reason=dg.SkipReason(why), cursor=kept.cursor())
-        request = request_of(kept.request(), now, job_name=step.job, tags=range_tags(step.first, step.last))
+        told = jobs.tellable(_graph(context), market, step.job, step.first, step.last, world)
+        request = request_of(
+            kept.request(), now, job_name=step.job, tags=range_tags(step.first, step.last), asset_selection=told
+        )
         return dg.SensorResult(run_requests=[request], cursor=kept.cursor())
 
     return tick

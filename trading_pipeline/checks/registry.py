@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import dagster as dg
 
+from trading_pipeline.checks import judgement_checks as judgements
 from trading_pipeline.checks import market_checks as tables
 from trading_pipeline.checks import receipts
 from trading_pipeline.checks.factory import Check
 from trading_pipeline.storage.io_managers import SERVED
-from trading_pipeline.tables import ALL_TABLES, RECEIVED_ACTIONS, RECEIVED_BARS
+from trading_pipeline.tables import (
+    ALL_TABLES,
+    RECEIVED_ACTIONS,
+    RECEIVED_BARS,
+    RECEIVED_EARNINGS,
+    RECEIVED_FUNDAMENTALS,
+    RECEIVED_NEWS,
+    RECEIVED_STATEMENTS,
+)
 
 WARN = dg.AssetCheckSeverity.WARN
 
@@ -136,6 +145,89 @@ CHECKS: tuple[Check, ...] = (
         "The parts of each fall sum to it; no dip is too shallow.",
         tables.parts_add_up,
     ),
+    *(
+        Check(
+            table.name,
+            "known_in_time",
+            "No fact claims to have been available after we knew it.",
+            judgements.known_in_time(table),
+        )
+        for table in (RECEIVED_FUNDAMENTALS, RECEIVED_STATEMENTS, RECEIVED_EARNINGS, RECEIVED_NEWS)
+    ),
+    *(
+        Check(
+            table.name,
+            "every_ticker_answered",
+            "Each ticker that was asked about was answered; what nobody answers lowers the confidence of its score.",
+            receipts.every_ticker_answered,
+            WARN,
+        )
+        for table in (RECEIVED_FUNDAMENTALS, RECEIVED_STATEMENTS, RECEIVED_EARNINGS, RECEIVED_NEWS)
+    ),
+    Check(
+        "fundamentals",
+        "few_condemned",
+        "At most a tenth of the snapshots in use break a quality rule.",
+        judgements.few_condemned,
+    ),
+    Check(
+        "fundamentals",
+        "members_are_told",
+        "Each member has a snapshot; without one its score stands on prices alone.",
+        judgements.members_are_told,
+        WARN,
+    ),
+    Check(
+        "earnings_calendar",
+        "reports_lie_ahead",
+        "No next report lies in the past, and no last one in the future.",
+        judgements.reports_lie_ahead,
+    ),
+    Check(
+        "earnings_calendar",
+        "providers_agree",
+        "Where several providers name the next report, they name the same date.",
+        judgements.providers_agree,
+        WARN,
+    ),
+    Check(
+        "news",
+        "sentiments_in_bounds",
+        "Each article is told once an instrument, with a sentiment between -1 and 1.",
+        judgements.sentiments_in_bounds,
+    ),
+    Check(
+        "macro_series",
+        "every_series_has_a_level",
+        "Each series that the provider quotes has a level on each session.",
+        judgements.every_series_has_a_level,
+        WARN,
+    ),
+    Check(
+        "screener_scores",
+        "every_member_scored",
+        "Each member with a bar has a row.",
+        judgements.every_member_scored,
+    ),
+    Check(
+        "screener_scores",
+        "verdicts_follow",
+        "Totals are within bounds, weights sum to 1, and no failed gate goes with a Buy.",
+        judgements.verdicts_follow,
+    ),
+    Check(
+        "dip_opportunities",
+        "causes_are_known",
+        "Each dip has one of the causes, with evidence.",
+        judgements.causes_are_known,
+    ),
+    Check(
+        "dip_analysis",
+        "sizes_within_limits",
+        "A size is 0 unless the action is buy, and none is over a tenth of the portfolio.",
+        judgements.sizes_within_limits,
+    ),
+    Check("dip_analysis", "desk_is_worded", "Each dip on the desk has its words.", judgements.desk_is_worded),
     Check(
         "daily_briefing",
         "pages_are_whole",

@@ -22,7 +22,13 @@ from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import ALL_TABLES, Kind, Table
 from trading_pipeline.world import World
 
-SERVED = frozenset({"bar_issues", "universe_members", "market_regime", "dip_opportunities"})
+SERVED = frozenset(
+    {
+        *("bar_issues", "universe_members"),
+        *("fundamentals", "earnings_calendar", "news", "macro_series"),
+        *("market_regime", "screener_scores", "dip_opportunities", "dip_analysis"),
+    }
+)
 PREVIEW_ROWS = 5
 
 

@@ -40,7 +40,11 @@ from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kin
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection, Cursor
 
-SERVED = ("bar_issues", "universe_members", "corporate_actions", "market_regime", "dip_opportunities")
+SERVED = (
+    *("bar_issues", "universe_members", "corporate_actions"),
+    *("fundamentals", "earnings_calendar", "news", "macro_series"),
+    *("market_regime", "screener_scores", "dip_opportunities", "dip_analysis"),
+)
 TABLES: dict[str, Table] = {MARKET_DATA.name: MARKET_DATA, **{name: ALL_TABLES[name] for name in SERVED}}
 
 _OPTIONAL = ("adjusted_close", "metadata")

@@ -6,10 +6,24 @@ import polars as pl
 
 from trading_pipeline.tables.base import INSTRUMENT, SESSION, TICKER, Column, Kind, Table, number
 
+# What `dip_opportunities` says beyond the fall itself; null in versions published before causes were told.
+CAUSE_COLUMNS: tuple[Column, ...] = (
+    Column("on_desk", pl.Boolean(), "Member of the dip desk's universe on the session", True),
+    Column("cause", pl.String(), "macro, sector, company, earnings, ex_dividend or unknown", True),
+    number("cause_share", "Share of the fall that the cause explains, 0 to 1", True),
+    Column("evidence", pl.String(), "What speaks for the cause, one line each", True),
+    Column("news_ids", pl.String(), "Ids of the articles used, comma-separated; empty when none", True),
+    Column("verdict", pl.String(), "The screener's verdict; null where it was not scored", True),
+    number("total", "The screener's total, 0 to 100", True),
+    Column("grade", pl.String(), "The screener's grade", True),
+    Column("gates_failed", pl.String(), "Gates it fails, comma-separated; empty when none", True),
+    Column("sessions_to_report", pl.Int32(), "Sessions until the next report trades", True),
+)
+
 DIP_OPPORTUNITIES = Table(
     "dip_opportunities",
     Kind.DECISION,
-    "Members down from their 52-week high, with the fall split into market, sector and company parts.",
+    "Members down from their 52-week high: the fall split into market, sector and company parts, cause and verdict.",
     ("session", "instrument_id"),
     (
         SESSION,
@@ -31,21 +45,8 @@ DIP_OPPORTUNITIES = Table(
         number("beta_sector", "Beta to the sector's excess over the market", True),
         Column("environment", pl.String(), "Environment of the session, A to D", True),
         Column("data_quality", pl.String(), "Quality of this session's bar: good or suspect"),
+        *CAUSE_COLUMNS,
     ),
-)
-
-# What `dip_opportunities` says beyond the fall itself; null in versions published before causes were told.
-CAUSE_COLUMNS: tuple[Column, ...] = (
-    Column("on_desk", pl.Boolean(), "Member of the dip desk's universe on the session", True),
-    Column("cause", pl.String(), "macro, sector, company, earnings, ex_dividend or unknown", True),
-    number("cause_share", "Share of the fall that the cause explains, 0 to 1", True),
-    Column("evidence", pl.String(), "What speaks for the cause, one line each", True),
-    Column("news_ids", pl.String(), "Ids of the articles used, comma-separated; empty when none", True),
-    Column("verdict", pl.String(), "The screener's verdict; null where it was not scored", True),
-    number("total", "The screener's total, 0 to 100", True),
-    Column("grade", pl.String(), "The screener's grade", True),
-    Column("gates_failed", pl.String(), "Gates it fails, comma-separated; empty when none", True),
-    Column("sessions_to_report", pl.Int32(), "Sessions until the next report trades", True),
 )
 
 DIP_ANALYSIS = Table(
