@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from trading_pipeline.providers.simulated.draws import Floats, Ints
+from trading_pipeline.providers.simulated.draws import Floats, Ints, summed_runs
 from trading_pipeline.providers.simulated.market import (
     BID_CALM,
     CAUSELESS_FALL,
@@ -157,9 +157,8 @@ def _jumps(newsroom: Newsroom, cause: Cause, falls: Falls) -> Floats:
     span = len(newsroom.books.market.sessions)
     key = (company * span + position)[causes == cause]
     order = np.argsort(key, kind="stable")
-    summed = np.concatenate([[0.0], np.cumsum(size[causes == cause][order])])
     low, high = (np.searchsorted(key[order], falls.company * span + each, "right") for each in (falls.high, falls.now))
-    return np.asarray(summed[high] - summed[low])
+    return summed_runs(size[causes == cause][order], low, high)
 
 
 def _given_back(newsroom: Newsroom, falls: Falls, announced: Ints, magnified: Floats) -> Floats:

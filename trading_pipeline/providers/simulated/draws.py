@@ -79,6 +79,18 @@ class Draws:
         return cut
 
 
+def summed_runs(values: Floats, low: Ints, high: Ints) -> Floats:
+    """Sums of values[low:high], one a pair of ends; for short runs.
+
+    A difference of cumulated sums would depend, in its last bit, on values that are no part of the run.
+    """
+    total = np.zeros(len(low))
+    for step in range(int((high - low).max(initial=0))):
+        here = low + step < high
+        total[here] += values[low[here] + step]
+    return total
+
+
 def decaying(start: Floats, innovations: Floats, persistence: float) -> Floats:
     """x[t] = persistence x[t-1] + innovations[t] along the last axis, in one pass.
 

@@ -24,7 +24,7 @@ from trading_pipeline.providers.reference import FUNDAMENTALS_SCHEMA, STATEMENTS
 from trading_pipeline.providers.simulated.accounts import BACK, Books
 from trading_pipeline.providers.simulated.character import FINANCIALS
 from trading_pipeline.providers.simulated.companies import SECTORS
-from trading_pipeline.providers.simulated.draws import WEEKDAYS, Flags, Floats, Ints, Stream
+from trading_pipeline.providers.simulated.draws import WEEKDAYS, Flags, Floats, Ints, Stream, summed_runs
 from trading_pipeline.sessions import calendar
 
 WEEK: Final = 5
@@ -218,10 +218,10 @@ def _dividends(books: Books, company: Ints, position: Ints) -> Floats:
     span = len(market.sessions) + 1
     key = payer * span + at
     order = np.argsort(key, kind="stable")
-    summed = np.concatenate([[0.0], np.cumsum((amount * market.splits[row, at])[order])])
+    whole = (amount * market.splits[row, at])[order]
     upto = np.searchsorted(key[order], company * span + position, "right")
     since = np.searchsorted(key[order], company * span + np.maximum(position - YEAR, -1), "right")
-    return np.asarray((summed[upto] - summed[since]) / market.splits[books.character.slot[company], position])
+    return np.asarray(summed_runs(whole, since, upto) / market.splits[books.character.slot[company], position])
 
 
 def _year_range(books: Books, company: Ints, position: Ints) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
@@ -163,6 +163,14 @@ class Newsroom:
         size = size[inside]
         company = self.books.company_at(slot, position)
         own = np.flatnonzero((cause == Cause.COMPANY) | (cause == Cause.EARNINGS))
+        reporting = np.flatnonzero(self.books.held[:, quarter])
+        moments = dict(
+            zip(
+                reporting.tolist(),
+                report_moments(self.books, reporting, np.full(len(reporting), quarter)),
+                strict=True,
+            )
+        )
         for row in own.tolist():
             kind = 0 if cause[row] == Cause.COMPANY else 1
             self._own(
@@ -173,6 +181,7 @@ class Newsroom:
                 Cause(int(cause[row])),
                 float(size[row]),
                 events[slot[row], kind],
+                moments,
             )
         wide = [(Cause.MACRO, -1, cause == Cause.MACRO, 0)] + [
             (
@@ -200,9 +209,17 @@ class Newsroom:
         return pl.DataFrame(desk.rows, schema=ARTICLES_SCHEMA, orient="row")
 
     def _own(
-        self, desk: _Desk, quarter: int, company: int, shock: int, cause: Cause, size: float, uniform: Floats
+        self,
+        desk: _Desk,
+        quarter: int,
+        company: int,
+        shock: int,
+        cause: Cause,
+        size: float,
+        uniform: Floats,
+        moments: Mapping[int, np.datetime64],
     ) -> None:
-        """The story of a company's own shock."""
+        """The story of a company's own shock; `moments`: when the quarter's reports come out, by company."""
         books = self.books
         sector = int(books.character.sector[company])
         fault, told = _mishap(uniform, shock)
@@ -214,8 +231,7 @@ class Newsroom:
         if cause is Cause.EARNINGS:
             tone, figures = self._report(company, quarter, size, uniform[7])
             if told == shock:
-                moment = report_moments(books, np.array([company]), np.array([quarter]))[0]
-                published = moment + np.timedelta64(1 + int(9 * uniform[5]), "m")
+                published = moments[company] + np.timedelta64(1 + int(9 * uniform[5]), "m")
         elif shock == books.announced[company]:
             tone = Tone.TAKEOVER if size > 0 else Tone.FAILURE
         named, tags, scope = company, [company], "company"
@@ -297,7 +313,7 @@ class Newsroom:
         for late in range(1, LATE_BY + 1):
             tagged = np.flatnonzero((fault == NewsFault.LATE) & (late_by == late))
             if shock + late < desk.times.end:
-                draws = np.roll(stories[main - 1 + late if main == 2 else 2 + late], late)
+                draws = stories[main - 1 + late]
                 self._spread(
                     desk, cause, tone, scope, sector, company[tagged], shock + late, shock, NewsFault.LATE, draws, 0
                 )
