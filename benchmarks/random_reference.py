@@ -16,7 +16,8 @@ from trading_pipeline.tables.base import Table
 # Centre and spread of the logarithm, or of the value itself where it may be negative.
 _POSITIVE = {
     "market_cap": (23.5, 1.3), "pe_trailing": (2.9, 0.5), "pe_forward": (2.8, 0.4), "price_to_book": (1.2, 0.7),
-    "price_to_sales": (1.0, 0.8), "ev_to_ebitda": (2.5, 0.4), "debt_to_equity": (-0.3, 0.9), "current_ratio": (0.3, 0.4),
+    "price_to_sales": (1.0, 0.8), "ev_to_ebitda": (2.5, 0.4), "debt_to_equity": (-0.3, 0.9),
+    "current_ratio": (0.3, 0.4),
     "revenue": (23.0, 1.2), "ebitda": (21.5, 1.2), "dividend_yield": (-4.0, 0.5), "payout_ratio": (-1.0, 0.5),
     "beta": (0.0, 0.3), "short_share_of_float": (-3.5, 0.7), "eps_trailing": (1.2, 0.7), "eps_forward": (1.3, 0.7),
 }  # fmt: skip
@@ -85,9 +86,7 @@ def random_reference(indicators: pl.DataFrame, seed: int = 20160314) -> Referenc
         relevance=pl.Series(rng.uniform(0.1, 1.0, told.height)),
         sentiment=pl.Series(rng.normal(0.05, 0.3, told.height).clip(-1, 1)),
     )
-    return Reference(
-        _of(FUNDAMENTALS, fundamentals), _of(EARNINGS_CALENDAR, calendar), _of(NEWS, news)
-    )
+    return Reference(_of(FUNDAMENTALS, fundamentals), _of(EARNINGS_CALENDAR, calendar), _of(NEWS, news))
 
 
 def _of(table: Table, frame: pl.DataFrame) -> pl.DataFrame:

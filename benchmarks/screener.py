@@ -46,9 +46,7 @@ class Inputs:
         measured = indicators(market.bars, market.actions, market.members, BENCHMARK, days)
         regime = market_regime(market.bars, market.actions, market.members, measured, BENCHMARK, VOLATILITY, days)
         stocks = measured.filter(~pl.col("instrument_id").is_in([BENCHMARK, VOLATILITY]))
-        return cls(
-            market.members, measured, regime, random_reference(stocks), dollar_volume(market.bars, days), days
-        )
+        return cls(market.members, measured, regime, random_reference(stocks), dollar_volume(market.bars, days), days)
 
     def scores(self, sessions: list[date]) -> float:
         """Seconds of one call for `sessions` on their rows alone."""

@@ -84,10 +84,10 @@ def judge(book: pl.DataFrame, measures: Mapping[str, Floats], sectors: Groups, r
     known = {name: np.zeros(count) for name in COMPONENTS}
     sums = {name: np.zeros(count) for name in COMPONENTS}
     for one in points:
-        is_known = known_mask(one.points)
+        weight = np.where(known_mask(one.points), one.weight, 0.0)
         possible[one.rule.component] += one.weight
-        known[one.rule.component] += np.where(is_known, one.weight, 0.0)
-        sums[one.rule.component] += np.where(is_known, one.weight * np.nan_to_num(one.points), 0.0)
+        known[one.rule.component] += weight
+        sums[one.rule.component] += np.where(weight > 0, weight * one.points, 0.0)
 
     weights = _weights(scorers, environments, rules, count)
     scores, of_known, confidence, total = {}, np.zeros(count), np.zeros(count), np.zeros(count)
@@ -97,7 +97,7 @@ def judge(book: pl.DataFrame, measures: Mapping[str, Floats], sectors: Groups, r
         scores[name] = np.where(enough, sums[name] / known[name], np.nan)
         of_known += np.where(enough, weights[name], 0.0)
         confidence += np.where(enough, weights[name] * share, 0.0)
-        total += np.where(enough, weights[name] * np.nan_to_num(scores[name]), 0.0)
+        total += np.where(enough, weights[name] * scores[name], 0.0)
     confident = (np.round(confidence, 9) >= rules.confidence.least) & (of_known > 0)
     total = np.where(confident, total / of_known, np.nan)
     return Judged(points, scores, known, weights, of_known, confidence, total)

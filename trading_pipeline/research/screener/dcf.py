@@ -15,7 +15,7 @@ import polars as pl
 
 from trading_pipeline.research.panel import Floats
 from trading_pipeline.research.screener.rules import Dcf
-from trading_pipeline.research.screener.wording import per_cent
+from trading_pipeline.research.screener.wording import per_cent, text
 
 
 @np.errstate(divide="ignore", invalid="ignore")
@@ -41,11 +41,9 @@ def discounted_cash_flow(book: pl.DataFrame, rules: Dcf) -> pl.DataFrame:
     upside = np.where(judged, value / cap - 1, np.nan)
     frame = pl.DataFrame({"dcf_value": close * (1 + upside), "dcf_upside": upside, "growth": growth, "rate": rate})
     years, fade = rules.growth_years, rules.fade_years
-    words = pl.format(
-        f"growth {{}} for {years} years, fading over {fade} to {rules.terminal_growth:.1%} for ever; "
-        "discounted at {}",
-        per_cent(pl.col("growth")),
-        per_cent(pl.col("rate")),
+    stages = f" % for {years} years, fading over {fade} to {rules.terminal_growth * 100:g} % for ever; "
+    words = text(
+        per_cent(pl.col("growth"), "growth ", stages), per_cent(pl.col("rate"), "discounted at the cost of equity, ")
     )
     return frame.fill_nan(None).select(
         "dcf_value", "dcf_upside", dcf_assumptions=pl.when(pl.col("dcf_upside").is_not_null()).then(words)

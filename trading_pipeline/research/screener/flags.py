@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from trading_pipeline.research.screener.rules import Flag, Rules
-from trading_pipeline.research.screener.wording import per_cent, plain
+from trading_pipeline.research.screener.wording import per_cent, told
 
 VALUE_INPUTS = ("pe_trailing", "pe_forward", "price_to_book", "price_to_sales", "ev_to_ebitda", "free_cash_flow_yield")
 """Inputs whose mean points say how cheap a stock is."""
@@ -53,44 +53,37 @@ def all_flags(rules: Rules) -> list[Raised]:
         Raised(
             "earnings_soon",
             soon.is_between(0, flags.earnings_soon.limit),
-            pl.format(
-                "Reports in {} days: the price may jump either way.",
-                soon.cast(pl.Int64, strict=False),
-            ),
+            told(soon, "Reports in ", " days: the price may jump either way.", digits=0),
             flags.earnings_soon.cap,
         ),
         Raised(
             "ex_dividend_soon",
             ex_dividend.is_between(0, flags.ex_dividend_soon.limit),
-            pl.format(
-                "Ex-dividend in {} days: the price falls by the dividend then.",
-                ex_dividend.cast(pl.Int64, strict=False),
-            ),
+            told(ex_dividend, "Ex-dividend in ", " days: the price falls by the dividend then.", digits=0),
             flags.ex_dividend_soon.cap,
         ),
         Raised(
             "high_short_interest",
             measure("short_share_of_float") >= flags.high_short_interest.limit,
-            pl.format("{} of the float is sold short.", per_cent(pl.col("measure_short_share_of_float"))),
+            per_cent(pl.col("measure_short_share_of_float"), "", " % of the float is sold short."),
             flags.high_short_interest.cap,
         ),
         Raised(
             "over_extended",
             measure("trend_50") >= flags.over_extended.limit,
-            pl.format("{} above its 50-session average: stretched.", per_cent(pl.col("measure_trend_50"))),
+            per_cent(pl.col("measure_trend_50"), "", " % above its 50-session average: stretched."),
             flags.over_extended.cap,
         ),
         Raised(
             "overbought",
             measure("rsi_14") >= flags.overbought.limit,
-            pl.format("RSI of {}: hardly a falling day in two weeks.", plain(pl.col("measure_rsi_14"), 0)),
+            told(pl.col("measure_rsi_14"), "RSI of ", ": hardly a falling day in two weeks.", digits=0),
             flags.overbought.cap,
         ),
         Raised(
             "high_debt",
             is_stock & (debt >= _by_sector(flags.high_debt)),
-            pl.format("Debt is {} times equity.", plain(pl.col("measure_debt_to_equity")))
-            .str.replace("no multiple times equity", "there and equity is negative", literal=True),
+            told(debt, "Debt is ", " times equity.", digits=2, beyond="Equity is negative, or hardly there."),
             flags.high_debt.cap,
         ),
         Raised(
@@ -102,7 +95,7 @@ def all_flags(rules: Rules) -> list[Raised]:
         Raised(
             "stale_fundamentals",
             measure("fundamentals_age") > flags.stale_fundamentals.limit,
-            pl.format("The figures are {} sessions old.", pl.col("measure_fundamentals_age").cast(pl.Int64)),
+            told(pl.col("measure_fundamentals_age"), "The figures are ", " sessions old.", digits=0),
             flags.stale_fundamentals.cap,
         ),
         Raised(
@@ -114,7 +107,7 @@ def all_flags(rules: Rules) -> list[Raised]:
         Raised(
             "low_confidence",
             pl.col("confidence").round(9) < flags.low_confidence.limit,
-            pl.format("Only {} of the inputs are known.", per_cent(pl.col("confidence"), 0)),
+            per_cent(pl.col("confidence"), "Only ", " % of the inputs are known.", digits=0),
             flags.low_confidence.cap,
         ),
         Raised(

@@ -6,14 +6,14 @@ What belongs here: judging the bounds and saying so. What does not: what a faile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from trading_pipeline.research.screener.measures import APPLICABLE
 from trading_pipeline.research.screener.rules import Gate, Rules
-from trading_pipeline.research.screener.wording import amount, per_cent, plain
+from trading_pipeline.research.screener.wording import amount, number_text, per_cent, text, told
 
 
 @dataclass(frozen=True)
@@ -45,50 +45,52 @@ def gate_columns(rules: Rules) -> list[pl.Expr]:
 
 def _gate(gate: Gate) -> list[pl.Expr]:
     columns = GateColumns(gate)
-    value = pl.col(f"measure_{gate.measure}")
-    limit = _limit(gate)
+    value, limit = pl.col(f"measure_{gate.measure}"), gate_limit(gate)
     judged = pl.col("asset_type").is_in(gate.scorers)
     if gate.not_for:
         judged &= ~pl.col("sector").is_in(gate.not_for).fill_null(False)
     if gate.measure in APPLICABLE:
         judged &= APPLICABLE[gate.measure]
-    at_least = gate.least is not None
-    failed = value.round(9) < limit if at_least else value.round(9) > limit
-    bound = "at least" if at_least else "at most"
-    shown = _SHOWN[gate.unit]
-    gap = (value - limit).abs()
-    by = (
-        pl.when(value.is_infinite()).then(pl.lit("beyond measure"))
-        .when(limit == 0).then(pl.format("by {}", shown(gap)))
-        .otherwise(pl.format("by {} %", (gap / limit.abs() * 100).round(0).cast(pl.Int64, strict=False)))
-    )  # fmt: skip
-    outcome = pl.when(failed).then(pl.lit("failed")).otherwise(pl.lit("passed"))
-    known = pl.format(f"{gate.name}: {{}}, {{}} against {bound} {{}}, {{}}", outcome, shown(value), shown(limit), by)
-    unknown = pl.format(f"{gate.name}: unknown, no value against {bound} {{}}", shown(limit))
+    failed = value.round(9) < limit if gate.least is not None else value.round(9) > limit
+    outcome = pl.when(failed).then(pl.lit(f"{gate.name}: failed, ")).otherwise(pl.lit(f"{gate.name}: passed, "))
+    bound = "at least" if gate.least is not None else "at most"
+    against = _by_sector(gate, {limit: f" against {bound} {number_text(limit, gate.unit)}" for limit in gate.limits})
+    known = text(outcome, _shown(value, gate.unit), against, _gap(gate, value, limit))
+    unknown = text(f"{gate.name}: unknown, no value", against)
     return [
         pl.when(judged).then(failed).alias(columns.failed),
-        pl.when(judged).then(pl.when(value.is_null()).then(unknown).otherwise(known)).alias(columns.line),
+        pl.when(judged).then(pl.coalesce(known, unknown)).alias(columns.line),
     ]
 
 
-def _limit(gate: Gate) -> pl.Expr:
-    if not gate.sectors:
-        return pl.lit(gate.limit)
-    return (
-        pl.col("sector").replace_strict(gate.sectors, default=gate.limit, return_dtype=pl.Float64).fill_null(gate.limit)
-    )
+def gate_limit(gate: Gate) -> pl.Expr:
+    """The bound of each row: its sector's own where there is one."""
+    return _by_sector(gate, {limit: limit for limit in gate.limits})
 
 
-def _count(value: pl.Expr) -> pl.Expr:
-    return value.round(0).cast(pl.Int64, strict=False).cast(pl.String)
+def _by_sector(gate: Gate, of_limit: Mapping[float, float | str]) -> pl.Expr:
+    """What belongs to the limit of each row."""
+    chosen = pl.lit(of_limit[gate.limit])
+    for sector, limit in gate.sectors.items():
+        # Null is no sector of its own: the condition of an unknown sector is null, and the rest holds.
+        chosen = pl.when(pl.col("sector") == sector).then(pl.lit(of_limit[limit])).otherwise(chosen)
+    return chosen
 
 
-_SHOWN: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
-    "amount": amount,
-    "fraction": per_cent,
-    "ratio": plain,
-    "count": _count,
-}
+def _gap(gate: Gate, value: pl.Expr, limit: pl.Expr) -> pl.Expr:
+    """`, by 73 %` of the limit; absolute where the limit is 0."""
+    gap = (value - limit).abs()
+    if gate.limit == 0:
+        return text(", by ", _shown(gap, gate.unit))
+    return told(gap / limit.abs(), ", by ", " %", scale=100.0, digits=0, beyond=", beyond measure")
+
+
+def _shown(value: pl.Expr, unit: str) -> pl.Expr:
+    if unit == "amount":
+        return amount(value)
+    if unit == "fraction":
+        return per_cent(value)
+    return told(value, digits=0 if unit == "count" else 2, beyond="no positive base" if unit == "ratio" else None)
 
 
 def gate_summary(rules: Rules) -> list[pl.Expr]:

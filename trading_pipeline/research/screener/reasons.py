@@ -10,25 +10,28 @@ import polars as pl
 
 from trading_pipeline.research.screener.flags import Raised
 from trading_pipeline.research.screener.rules import Rules
-from trading_pipeline.research.screener.wording import per_cent, plain
+from trading_pipeline.research.screener.wording import per_cent, text, told
 
 
 def reasons(rules: Rules, flags: list[Raised]) -> pl.Expr:
-    """The lines, over the scored book: verdict, what holds it back, each component, flags, the next verdict."""
-    lines = [
+    """The lines, over the scored book: verdict, what holds it back, each component, flags, the next verdict.
+
+    All pieces are joined at once: a line begins with its line break, an unknown piece is left out.
+    """
+    pieces = [
         _verdict(rules),
         _held_back(),
-        _component("fundamental", "Fundamental", _fundamental()),
-        _component("technical", "Technical", _technical()),
-        _component("relative_strength", "Relative strength", _relative_strength()),
-        _component("sector_score", "Sector", _sector()),
-        _component("catalyst", "Catalyst", _catalyst()),
-        *(pl.when(pl.col(f"flag_{flag.name}")).then(flag.sentence) for flag in flags),
+        *_component("fundamental", "Fundamental", _fundamental()),
+        *_component("technical", "Technical", _technical()),
+        *_component("relative_strength", "Relative strength", _relative_strength()),
+        *_component("sector_score", "Sector", _sector()),
+        *_component("catalyst", "Catalyst", _catalyst()),
+        *(pl.when(pl.col(f"flag_{flag.name}")).then(text("\n", flag.sentence)) for flag in flags),
         pl.when(pl.col("points_to_next") > 0).then(
-            pl.format("{} points short of {}.", plain(pl.col("points_to_next"), 1), pl.col("next_verdict"))
+            text(told(pl.col("points_to_next"), "\n", " points short of "), pl.col("next_verdict"), ".")
         ),
     ]
-    return pl.concat_str(lines, separator="\n", ignore_nulls=True)
+    return pl.concat_str(pieces, ignore_nulls=True)
 
 
 def _measure(name: str) -> pl.Expr:
@@ -36,101 +39,78 @@ def _measure(name: str) -> pl.Expr:
 
 
 def _verdict(rules: Rules) -> pl.Expr:
-    known = per_cent(pl.col("confidence"), 0)
-    judged = pl.format(
-        "{}: {} of 100 points, grade {}, with {} of the inputs known.",
-        pl.col("verdict"), plain(pl.col("total"), 1), pl.col("grade"), known,
-    )  # fmt: skip
-    thin = pl.format(
-        f"No verdict: only {{}} of the inputs are known, {rules.confidence.least:.0%} are needed.".replace("%", " %"),
-        known,
+    needed = f" % of the inputs are known, {rules.confidence.least * 100:g} % are needed."
+    judged = text(
+        pl.col("verdict"),
+        told(pl.col("total"), ": ", " of 100 points, grade "),
+        pl.col("grade"),
+        per_cent(pl.col("confidence"), ", with ", " % of the inputs known.", digits=0),
     )
-    return pl.when(pl.col("total").is_null()).then(thin).otherwise(judged)
+    return pl.coalesce(judged, per_cent(pl.col("confidence"), "No verdict: only ", needed, digits=0))
 
 
 def _held_back() -> pl.Expr:
     """Only where the points alone would earn more."""
     return pl.when(pl.col("earned") > pl.col("level")).then(
-        pl.format(
-            "Held back from {} by: {}.",
-            pl.col("next_verdict"),
-            pl.col("held_back_by"),
-        )
+        text("\nHeld back from ", pl.col("next_verdict"), " by: ", pl.col("held_back_by"), ".")
     )
 
 
-def _component(column: str, name: str, parts: list[pl.Expr]) -> pl.Expr:
-    """`Technical 64: …` with the parts that are known; `Technical unknown: …` where it has no score but a weight."""
-    said = pl.concat_str(parts, separator="; ", ignore_nulls=True)
+def _component(column: str, name: str, sentences: list[pl.Expr]) -> list[pl.Expr]:
+    """`Technical 64 of 100.` and the sentences that are known; `Technical unknown…` where it has a weight, no score."""
+    is_known = pl.col(column).is_not_null()
     weighs = pl.col(f"weight_{column.removesuffix('_score')}") > 0
-    points = pl.format(f"{name} {{}} of 100", plain(pl.col(column), 0).str.strip_suffix(".0"))
-    known = pl.when(said == "").then(points + pl.lit(".")).otherwise(pl.format("{}: {}.", points, said))
-    return (
-        pl.when(pl.col(column).is_not_null()).then(known)
-        .when(weighs).then(pl.lit(f"{name} unknown: too few of its inputs are known."))
-    )  # fmt: skip
+    unknown = pl.when(weighs).then(pl.lit(f"\n{name} unknown: too few of its inputs are known."))
+    head = pl.coalesce(told(pl.col(column), f"\n{name} ", " of 100.", digits=0), unknown)
+    return [head, *(pl.when(is_known).then(sentence) for sentence in sentences)]
 
 
 def _fundamental() -> list[pl.Expr]:
-    sentences = [
-        pl.format("P/E {}", plain(_measure("pe_trailing"), 1)),
-        pl.format("return on equity {}", per_cent(_measure("return_on_equity"))),
-        pl.format("revenue {} in a year", _signed(_measure("revenue_growth"))),
-        pl.format("debt {} times equity", plain(_measure("debt_to_equity"))),
-        pl.format("free cash flow {} of the price", per_cent(_measure("free_cash_flow_yield"))),
-        pl.format("discounted cash flow {} to the price", _signed(pl.col("dcf_upside"))),
-    ]
-    funds = [
-        pl.format("costs {} a year", per_cent(_measure("expense_ratio"), 2)),
-        pl.format("yield {}", per_cent(_measure("fund_yield"))),
-        pl.format("duration {} years", plain(_measure("duration"), 1)),
-    ]
     is_stock = pl.col("asset_type") == "stock"
-    return [
-        *(pl.when(is_stock).then(one) for one in sentences),
-        *(pl.when(~is_stock).then(one) for one in funds),
+    no_earnings = " No P/E below 1,000, or none at all: it hardly earns anything."
+    no_equity = " Debt is more than 99.99 times equity, or equity is negative."
+    stock = [
+        told(_measure("pe_trailing"), " P/E ", ".", beyond=no_earnings),
+        per_cent(_measure("return_on_equity"), " Return on equity ", " %."),
+        per_cent(_measure("revenue_growth"), " Revenue ", " % in a year.", signed=True),
+        told(_measure("debt_to_equity"), " Debt ", " times equity.", digits=2, beyond=no_equity),
+        per_cent(_measure("free_cash_flow_yield"), " Free cash flow ", " % of the price."),
+        per_cent(pl.col("dcf_upside"), " By discounted cash flow worth ", " % to the price.", signed=True),
     ]
+    fund = [
+        per_cent(_measure("expense_ratio"), " Costs ", " % a year.", digits=2),
+        per_cent(_measure("fund_yield"), " Yields ", " %."),
+        told(_measure("duration"), " Duration ", " years."),
+    ]
+    return [*(pl.when(is_stock).then(one) for one in stock), *(pl.when(~is_stock).then(one) for one in fund)]
 
 
 def _technical() -> list[pl.Expr]:
     return [
-        pl.format("price {} to its 200-session average", _signed(_measure("trend_200"))),
-        pl.format("{} to its 52-week high", _signed(_measure("distance_from_high"))),
-        pl.format("RSI {}", plain(_measure("rsi_14"), 0)),
+        per_cent(_measure("trend_200"), " Price ", " % to its 200-session average.", signed=True),
+        per_cent(_measure("distance_from_high"), " Price ", " % to its 52-week high.", signed=True),
+        told(_measure("rsi_14"), " RSI ", ".", digits=0),
     ]
 
 
 def _relative_strength() -> list[pl.Expr]:
-    return [
-        pl.format(
-            "did better over the last year than about {} of 100 members",
-            _measure("relative_strength_rank").cast(pl.Int64, strict=False),
-        )
-    ]
+    rank = _measure("relative_strength_rank")
+    return [told(rank, " Stronger over the last year than about ", " % of members.", digits=0)]
 
 
 def _sector() -> list[pl.Expr]:
+    beyond = per_cent(_measure("sector_return_63"), " did ", " % in 63 sessions beyond all others.", signed=True)
+    above = " % of it trade above their 50-session average."
     return [
-        pl.format(
-            "the rest of {} did {} in 63 sessions beyond all others",
-            pl.col("sector"),
-            _signed(_measure("sector_return_63")),
-        ),
-        pl.format("{} of it above the 50-session average", per_cent(_measure("sector_breadth_50"), 0)),
+        text(" The rest of ", pl.col("sector"), beyond),
+        per_cent(_measure("sector_breadth_50"), " ", above, digits=0),
     ]
 
 
 def _catalyst() -> list[pl.Expr]:
+    surprise = per_cent(_measure("last_surprise"), " Last earnings ", " % to what was expected.", signed=True)
     return [
-        pl.when(pl.col("judged_last_surprise")).then(
-            pl.format("last earnings {} to what was expected", _signed(_measure("last_surprise")))
-        ),
-        pl.format("analysts' target {} to the price", _signed(_measure("target_upside"))),
-        pl.format("news tone {} on a scale from -1 to 1", plain(_measure("news_sentiment"))),
+        pl.when(pl.col("judged_last_surprise")).then(surprise),
+        per_cent(_measure("target_upside"), " Analysts' target ", " % to the price.", signed=True),
+        told(_measure("news_sentiment"), " Tone of the news ", " from -1 to 1.", digits=2),
     ]
-
-
-def _signed(value: pl.Expr) -> pl.Expr:
-    """+5.2 % or -3.1 %."""
-    rounded = (value * 100).round(1) + 0.0
-    return pl.when(value >= 0).then(pl.format("+{} %", rounded)).otherwise(pl.format("{} %", rounded))

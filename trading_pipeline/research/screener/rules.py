@@ -82,12 +82,16 @@ class Grades(_Reasoned):
 
 
 class Confidence(_Reasoned):
-    """Confidence from which there is a total, a Buy, a Strong Buy; `component`: known share that makes a component."""
+    """Confidence from which there is a total, a Buy, a Strong Buy; what else it takes.
+
+    component: known share that makes a component. without_fundamentals: the best verdict where that one is unknown.
+    """
 
     least: Share
     buy: Share
     strong_buy: Share
     component: Share
+    without_fundamentals: Verdict
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -178,6 +182,11 @@ class Gate(_Reasoned):
             raise ValueError(f"gate {self.name} needs either `least` or `most`")
         _known_measure(f"gate {self.name}", self.measure)
         return self
+
+    @property
+    def limits(self) -> set[float]:
+        """Every bound it has."""
+        return {self.limit, *self.sectors.values()}
 
     @property
     def limit(self) -> float:

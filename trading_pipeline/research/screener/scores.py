@@ -4,7 +4,7 @@ What belongs here: putting gates, components, DCF, peers, verdicts, sensitivity 
 of those themselves.
 
 Everything is judged within one session; only the tone of the news looks back. So sessions are judged in blocks of about
-65,000 rows, whose arrays stay in the cache, and one session gives the same row alone as among ten years.
+33,000 rows, whose arrays stay in the cache, and one session gives the same row alone as among ten years.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from trading_pipeline.research.screener.verdicts import caps, held_back_by, verd
 LOOKBACK = news_module.LOOKBACK
 """Sessions before the judged one whose news must be passed. Other inputs: of the judged sessions alone."""
 
-BLOCK = 65_536
+BLOCK = 32_768
 
 COLUMNS = (
     "session", "instrument_id", "ticker", "universes", "asset_type", "sector", "price", "market_cap",
@@ -144,7 +144,7 @@ def _mean_points(judged: Judged) -> Floats:
     for one in judged.points:
         if one.rule.name in VALUE_INPUTS:
             known = known_mask(one.points)
-            total += np.where(known, np.nan_to_num(one.points) * one.weight, 0.0)
+            total += np.where(known, one.points * one.weight, 0.0)
             weight += np.where(known, one.weight, 0.0)
     with np.errstate(invalid="ignore"):
         mean: Floats = total / weight

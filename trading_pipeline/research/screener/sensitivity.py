@@ -15,6 +15,7 @@ import polars as pl
 
 from trading_pipeline.research.panel import Floats
 from trading_pipeline.research.screener.components import Judged
+from trading_pipeline.research.screener.gates import gate_limit
 from trading_pipeline.research.screener.rules import Rules
 
 
@@ -45,10 +46,16 @@ def as_json(needed: Mapping[str, Floats]) -> pl.Series:
 
     An input that is not in it cannot, whatever its value: it is null for whoever looks it up.
     """
-    frame = pl.DataFrame(needed).fill_nan(None)
+    known = {name: np.isfinite(values) for name, values in needed.items()}
+    rows = np.flatnonzero(np.logical_or.reduce(list(known.values())))
+    # Few rows have any, and each of those few inputs: the others are not formatted at all.
+    frame = pl.DataFrame({name: values[rows] for name, values in needed.items() if known[name].any()}).fill_nan(None)
     pairs = [pl.format(f'"{name}": {{}}', pl.col(name)) for name in frame.columns]
-    inside = pl.concat_str(pairs, separator=", ", ignore_nulls=True)
-    return frame.select(sensitivity=pl.lit("{") + inside + pl.lit("}"))["sensitivity"]
+    inside = pl.concat_str(pairs or [pl.lit("")], separator=", ", ignore_nulls=True)
+    written = frame.select(pl.lit("{") + inside + pl.lit("}")).to_series() if pairs else pl.Series([], dtype=pl.String)
+    place = np.zeros(len(next(iter(known.values()))), dtype=np.int64)
+    place[rows] = np.arange(1, len(rows) + 1)
+    return pl.concat([pl.Series(["{}"]), written]).gather(place).alias("sensitivity")
 
 
 def gate_inputs(book: pl.DataFrame, rules: Rules) -> dict[str, Floats]:
@@ -57,12 +64,7 @@ def gate_inputs(book: pl.DataFrame, rules: Rules) -> dict[str, Floats]:
     alone = pl.col("held_back") & (pl.col("points_to_next") == 0)
     for gate in rules.gates:
         only = alone & (pl.col("held_back_by") == gate.name)
-        limit = pl.lit(gate.limit)
-        if gate.sectors:
-            limit = (
-                pl.col("sector")
-                .replace_strict(gate.sectors, default=gate.limit, return_dtype=pl.Float64)
-                .fill_null(gate.limit)
-            )
-        found[gate.measure] = book.select(pl.when(only).then(limit).otherwise(float("nan"))).to_series().to_numpy()
+        found[gate.measure] = (
+            book.select(pl.when(only).then(gate_limit(gate)).otherwise(float("nan"))).to_series().to_numpy()
+        )
     return found

@@ -36,6 +36,7 @@ def caps(rules: Rules, flags: list[Raised]) -> list[Cap]:
         ),
         Cap(confidence < rules.confidence.buy, VERDICTS.index("Hold"), "too few known inputs"),
         Cap(confidence < rules.confidence.strong_buy, VERDICTS.index("Buy"), "too few known inputs"),
+        Cap(pl.col("fundamental").is_null(), VERDICTS.index(rules.confidence.without_fundamentals), "unknown figures"),
         *(
             Cap(pl.col(f"flag_{flag.name}"), VERDICTS.index(flag.cap), flag.name)  # type: ignore[arg-type]
             for flag in flags
