@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from trading_pipeline.storage.locks import Database, held
 from trading_pipeline.storage.server import connect, sqlalchemy_url
 
-HEAD = "0001"
+HEAD = "0004"
 
 
 def upgrade(database: Database) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -18,7 +17,7 @@ from trading_pipeline.clock import fixed_clock
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import ALL_TABLES
-from trading_pipeline.tables.dips import CAUSE_COLUMNS, DIP_ANALYSIS
+from trading_pipeline.tables.dips import DIP_ANALYSIS
 from trading_pipeline.world import World
 from trading_pipeline_tests.dip_alerts import TOKEN, Answer, dip
 from trading_pipeline_tests.promises import final_at
@@ -27,15 +26,6 @@ XNYS = calendar("XNYS")
 THURSDAY = date(2024, 3, 14)
 FRIDAY = date(2024, 3, 15)
 MONDAY = date(2024, 3, 18)
-
-
-@pytest.fixture(autouse=True)
-def _with_causes(monkeypatch):
-    """`dip_opportunities` with its causes, where they are not declared in it."""
-    declared = ALL_TABLES["dip_opportunities"]
-    missing = tuple(column for column in CAUSE_COLUMNS if column.name not in declared.names)
-    table = replace(declared, columns=(*declared.columns, *missing))
-    monkeypatch.setitem(ALL_TABLES, "dip_opportunities", table)
 
 
 class Desk:

@@ -68,7 +68,7 @@ def test_the_markets_in_the_settings_are_switched_on() -> None:
     definitions = build_definitions(load_settings(markets="asx"))
     repository = definitions.get_repository_def()
     running = {each.name for each in repository.sensor_defs if each.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert running == {"asx_catch_up", "asx_revisions", "inbox", "reaper", "run_failures"}
+    assert running == {"alerts", "asx_catch_up", "asx_revisions", "inbox", "reaper", "run_failures"}
     on_time = {
         each.name for each in repository.schedule_defs if each.default_status is dg.DefaultScheduleStatus.RUNNING
     }
