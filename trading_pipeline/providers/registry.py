@@ -6,8 +6,9 @@ its spelling says that the chosen provider does not quote such things.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -23,8 +24,13 @@ from trading_pipeline.providers.base import (
     SymbolRequest,
     Throttle,
 )
+from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
 from trading_pipeline.research.bars.as_traded import undo_splits
 from trading_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from trading_pipeline.providers.simulated import SimulatedProvider
+    from trading_pipeline.providers.yahoo_events import YahooEvents
 
 ThrottleFactory = Callable[[str, Quota], Throttle]
 
@@ -37,19 +43,15 @@ def provider_named(settings: Settings, throttle_factory: ThrottleFactory | None 
     setting the provider needs is missing.
     """
 
-    def throttle(name: str, quota: Quota) -> Throttle | None:
-        return throttle_factory(name, quota) if throttle_factory else None
-
     def yahoo() -> BarProvider:
-        from trading_pipeline.providers.yahoo import QUOTA, Yahoo
+        from trading_pipeline.providers.yahoo import Yahoo
+        from trading_pipeline.providers.yahoo_client import QUOTA
 
-        return Yahoo(throttle=throttle(Yahoo.name, QUOTA))
+        return Yahoo(throttle=_throttle(throttle_factory, Yahoo.name, QUOTA))
 
     match settings.market_data_provider:
         case "simulated":
-            from trading_pipeline.providers.simulated import SimulatedProvider
-
-            return SimulatedProvider(settings.simulated_seed, settings.simulated_tickers)
+            return _simulated(settings)
         case "yahoo":
             return yahoo()
         case "tiingo":
@@ -57,13 +59,105 @@ def provider_named(settings: Settings, throttle_factory: ThrottleFactory | None 
 
             if settings.tiingo_api_key is None:
                 raise SettingsError("The tiingo provider needs a key", "Set TIINGO_API_KEY; get one at tiingo.com")
-            return Routed(Tiingo(settings.tiingo_api_key, throttle=throttle(Tiingo.name, QUOTA)), yahoo())
+            throttle = _throttle(throttle_factory, Tiingo.name, QUOTA)
+            return Routed(Tiingo(settings.tiingo_api_key, throttle=throttle), yahoo())
         case "files":
             from trading_pipeline.providers.files import Files
 
             if settings.market_data_files is None:
                 raise SettingsError("The files provider needs files", "Set MARKET_DATA_FILES to a file or a folder")
             return Files(settings.market_data_files)
+
+
+def fundamentals_provider(
+    settings: Settings, throttle_factory: ThrottleFactory | None = None
+) -> FundamentalsProvider | None:
+    """Who tells fundamentals beside the provider of bars: itself, Yahoo beside Tiingo; None where nobody is set."""
+    match settings.market_data_provider:
+        case "simulated":
+            return _simulated(settings)  # type: ignore[return-value]
+        case "yahoo" | "tiingo":
+            from trading_pipeline.providers.yahoo_client import QUOTA
+            from trading_pipeline.providers.yahoo_fundamentals import YahooFundamentals
+
+            return YahooFundamentals(throttle=_throttle(throttle_factory, YahooFundamentals.name, QUOTA))
+        case "files":
+            from trading_pipeline.providers.fundamentals_files import FundamentalsFiles
+
+            if settings.fundamentals_files is None:
+                return None
+            return FundamentalsFiles(settings.fundamentals_files)
+
+
+def earnings_providers(settings: Settings, throttle_factory: ThrottleFactory | None = None) -> list[EarningsProvider]:
+    """Who tells reports, the first voice first: Finnhub and API Ninjas where a key is set, Yahoo where bars are live.
+
+    The simulated market speaks for itself alone. See `EarningsVoices` for who is asked about whom.
+    """
+    if settings.market_data_provider == "simulated":
+        return [_simulated(settings)]  # type: ignore[list-item]
+    voices: list[EarningsProvider] = []
+    if settings.finnhub_api_key is not None:
+        from trading_pipeline.providers import finnhub
+
+        throttle = _throttle(throttle_factory, finnhub.Finnhub.name, finnhub.QUOTA)
+        voices.append(finnhub.Finnhub(settings.finnhub_api_key, throttle=throttle))
+    if settings.api_ninjas_key is not None:
+        from trading_pipeline.providers import api_ninjas
+
+        throttle = _throttle(throttle_factory, api_ninjas.ApiNinjas.name, api_ninjas.QUOTA)
+        voices.append(api_ninjas.ApiNinjas(settings.api_ninjas_key, throttle=throttle))
+    if settings.market_data_provider in ("yahoo", "tiingo"):
+        voices.append(_yahoo_events(throttle_factory))
+    return voices
+
+
+def news_providers(
+    settings: Settings, throttle_factory: ThrottleFactory | None = None, names: Mapping[str, str] | None = None
+) -> list[NewsProvider]:
+    """Who tells news: Yahoo where bars are live, Alpha Vantage where a key is set, the feeds that are named.
+
+    names: company names by symbol, for feeds that are not of one name. The simulated market speaks for itself alone.
+    """
+    if settings.market_data_provider == "simulated":
+        return [_simulated(settings)]  # type: ignore[list-item]
+    sources: list[NewsProvider] = []
+    if settings.market_data_provider in ("yahoo", "tiingo"):
+        sources.append(_yahoo_events(throttle_factory))
+    if settings.alpha_vantage_api_key is not None:
+        from trading_pipeline.providers import alpha_vantage
+
+        name = alpha_vantage.AlphaVantage.name
+        sources.append(
+            alpha_vantage.AlphaVantage(
+                settings.alpha_vantage_api_key,
+                throttle=_throttle(throttle_factory, name, alpha_vantage.QUOTA),
+                daily=_throttle(throttle_factory, f"{name}/day", alpha_vantage.DAILY),
+            )
+        )
+    if settings.news_feeds:
+        from trading_pipeline.providers import rss
+
+        throttle = _throttle(throttle_factory, rss.Rss.name, rss.QUOTA)
+        sources.append(rss.Rss(settings.news_feeds, names=names, throttle=throttle))
+    return sources
+
+
+def _throttle(factory: ThrottleFactory | None, name: str, quota: Quota) -> Throttle | None:
+    return factory(name, quota) if factory else None
+
+
+def _simulated(settings: Settings) -> SimulatedProvider:
+    from trading_pipeline.providers.simulated import SimulatedProvider
+
+    return SimulatedProvider(settings.simulated_seed, settings.simulated_tickers)
+
+
+def _yahoo_events(throttle_factory: ThrottleFactory | None) -> YahooEvents:
+    from trading_pipeline.providers.yahoo_client import QUOTA
+    from trading_pipeline.providers.yahoo_events import YahooEvents
+
+    return YahooEvents(throttle=_throttle(throttle_factory, YahooEvents.name, QUOTA))
 
 
 class Routed:

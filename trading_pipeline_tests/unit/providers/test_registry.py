@@ -16,7 +16,14 @@ from trading_pipeline.providers.base import (
     SymbolRequest,
 )
 from trading_pipeline.providers.errors import ProviderDown
-from trading_pipeline.providers.registry import Routed, provider_named, routes
+from trading_pipeline.providers.registry import (
+    Routed,
+    earnings_providers,
+    fundamentals_provider,
+    news_providers,
+    provider_named,
+    routes,
+)
 from trading_pipeline.settings import load_settings
 
 NOW = datetime(2024, 6, 14, 22, 0, tzinfo=UTC)
@@ -131,3 +138,54 @@ def test_a_failing_provider_fails_and_nobody_steps_in():
     other = Canned("two", "", "as_traded")
     batch = ask(Routed(Canned("one", "A", "as_traded", down=True), other), "A1", "B1")
     assert [failure.symbol for failure in batch.failures] == ["A1"] and other.asked == ["B1"]
+
+
+KEYS = {"finnhub_api_key": "f", "api_ninjas_key": "n", "alpha_vantage_api_key": "a", "news_feeds": "https://x/{ticker}"}
+FILES = {"market_data_provider": "files", "market_data_files": "nowhere.parquet"}
+TIINGO = {"market_data_provider": "tiingo", "tiingo_api_key": "k"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "earnings", "news"),
+    [
+        ({"market_data_provider": "yahoo"}, ["yahoo"], ["yahoo"]),
+        (TIINGO | KEYS, ["finnhub", "api_ninjas", "yahoo"], ["yahoo", "alpha_vantage", "rss"]),
+        (FILES, [], []),
+        (FILES | KEYS, ["finnhub", "api_ninjas"], ["alpha_vantage", "rss"]),
+        (KEYS, ["simulated"], ["simulated"]),
+    ],
+)
+def test_keys_and_feeds_bring_voices_in_their_order(settings, earnings, news):
+    chosen = load_settings(**settings)
+    assert [provider.name for provider in earnings_providers(chosen)] == earnings
+    assert [provider.name for provider in news_providers(chosen)] == news
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "simulated"),
+        ({"market_data_provider": "yahoo"}, "yahoo"),
+        (TIINGO, "yahoo"),
+        (FILES, None),
+        (FILES | {"fundamentals_files": "nowhere.parquet"}, "files"),
+    ],
+)
+def test_the_setting_names_who_tells_fundamentals(settings, name):
+    provider = fundamentals_provider(load_settings(**settings))
+    assert (provider and provider.name) == name
+
+
+def test_every_source_of_reference_data_gets_its_throttles_and_yahoo_shares_one(unlimited):
+    made: dict[str, Quota] = {}
+
+    def factory(name, quota):
+        assert made.setdefault(name, quota) == quota
+        return unlimited
+
+    chosen = load_settings(**TIINGO, **KEYS)
+    earnings_providers(chosen, factory)
+    news_providers(chosen, factory)
+    fundamentals_provider(chosen, factory)
+    assert set(made) == {"finnhub", "api_ninjas", "yahoo", "alpha_vantage", "alpha_vantage/day", "rss"}
+    assert all(quota.rate_per_second > 0 for quota in made.values())
