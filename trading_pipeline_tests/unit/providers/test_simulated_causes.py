@@ -12,7 +12,8 @@ from polars.testing import assert_frame_equal
 from trading_pipeline.markets import US
 from trading_pipeline.providers.simulated import SimulatedProvider, Truth
 from trading_pipeline.providers.simulated.accounts import Books, books_of
-from trading_pipeline.providers.simulated.causes import CAUSES, Falls, causes_of, parts_of, reference_finder
+from trading_pipeline.providers.simulated.causes import CAUSES, Falls, causes_of, moved, parts_of
+from trading_pipeline.providers.simulated.ceiling import factors_read, readable_parts, reference_finder
 from trading_pipeline.providers.simulated.newsroom import Newsroom, newsroom_of
 from trading_pipeline.sessions import calendar
 
@@ -210,10 +211,47 @@ class TestCeiling:
         assert ceiling["cause"].to_list() == list(CAUSES)
         counts = dict(causes["cause"].value_counts().iter_rows())
         assert ceiling["planted"].to_list() == [counts.get(cause, 0) for cause in CAUSES]
-        share = dict(ceiling.select("cause", "ceiling").iter_rows())
-        assert 0.85 < share["company"] < 0.99, "missing, late and misattributed news cost the best finder too"
-        assert 0.97 < share["macro"] <= 1
+        ceiling_of, bound_of = (dict(ceiling.select("cause", name).iter_rows()) for name in ("ceiling", "bound"))
+        assert 0.85 < bound_of["company"] < 0.99, "missing, late and misattributed news cost the best finder too"
+        assert 0.97 < bound_of["macro"] <= 1
+        assert 0.8 < ceiling_of["company"] < bound_of["company"]
+        assert 0.9 < ceiling_of["macro"] < bound_of["macro"]
         assert truth.ceiling(dips.clear())["ceiling"].null_count() == len(CAUSES)
+
+    def test_the_factors_are_read_from_prices_nearly_as_they_are(self, newsroom: Newsroom) -> None:
+        market = newsroom.books.market
+        of_market, of_sector = (each[..., 1:2800] for each in factors_read(newsroom))
+        position, _, cause, _ = market.shocks.columns(4)
+        calm = ~np.isin(np.arange(1, 2800), position[cause <= 1].astype(int))
+
+        assert np.corrcoef(of_market[calm], market.market_factor[1:2800][calm])[0, 1] > 0.95
+        close = [
+            np.corrcoef(each[calm], true[calm])[0, 1]
+            for each, true in zip(of_sector, market.sector_factor[:, 1:2800], strict=True)
+        ]
+        assert 0.65 < min(close) < 0.95, "eleven companies do not tell their sector exactly"
+
+    def test_reading_them_another_way_is_right_less_often(self, newsroom: Newsroom, falls: Falls) -> None:
+        market = newsroom.books.market
+        _, parts = parts_of(newsroom, falls)
+        true = causes_of(parts)
+        seen = readable_parts(newsroom, falls, parts)
+        ceiling, bound = (self.accuracy(reference_finder(newsroom, falls, each), true) for each in (seen, parts))
+        np.testing.assert_allclose(seen.sum(axis=0), parts.sum(axis=0), atol=1e-12)
+
+        level = np.log(market.close[:COMPANIES] * market.splits[:COMPANIES])[:, : market.horizon]
+        returns = np.diff(level, axis=1, prepend=np.nan)
+        sector = np.arange(COMPANIES) % 11
+        with np.errstate(invalid="ignore"):
+            average = np.nan_to_num(np.nanmean(returns[:, 1:], axis=0), nan=0.0)
+            peers = np.stack([np.nanmean(returns[sector == each, 1:], axis=0) for each in range(11)]) - average
+        simple = parts.copy()
+        padded = np.pad(average, (1, 0)), np.pad(np.nan_to_num(peers), ((0, 0), (1, 0)))
+        simple[2], simple[3] = moved(newsroom, falls, *padded)
+        simple[5] -= simple[2] - parts[2] + simple[3] - parts[3]
+        averages = self.accuracy(reference_finder(newsroom, falls, simple), true)
+
+        assert averages < ceiling < bound
 
     def test_no_other_rule_on_the_same_facts_is_right_more_often(self, newsroom: Newsroom, falls: Falls) -> None:
         _, parts = parts_of(newsroom, falls)
