@@ -15,6 +15,7 @@ from trading_pipeline.providers.base import (
     CallMeter,
     SymbolHistory,
     SymbolRequest,
+    ask_each,
     fetch_each,
     retry_after,
 )
@@ -165,3 +166,31 @@ def test_nothing_asked_is_an_empty_answer_of_the_right_shape(run):
 )
 def test_retry_after_is_read_as_seconds_or_as_a_date(header, seconds):
     assert retry_after(header, datetime(2024, 3, 8, 12, 0, tzinfo=UTC)) == seconds
+
+
+def test_answers_of_any_kind_come_back_in_the_order_of_the_requests(patient):
+    def ask(number):
+        if number % 3 == 0:
+            raise NotFound(f"no {number}")
+        return number * 10
+
+    seen = []
+    answers = ask_each(
+        [4, 3, 2, 1],
+        str,
+        ask,
+        concurrency=3,
+        policy=patient(attempts=1),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert [answers[0], *answers[2:]] == [40, 20, 10] and isinstance(answers[1], NotFound)
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_what_was_not_asked_for_is_named_by_its_symbol(patient):
+    def ask(number):
+        raise AccessRefused("the key is wrong")
+
+    answers = ask_each([1, 2], lambda number: f"T{number}", ask, concurrency=1, policy=patient(attempts=1))
+    assert [type(answer) for answer in answers] == [AccessRefused, AccessRefused]
+    assert answers[1].problem.startswith("T2 was not asked for")

@@ -171,3 +171,13 @@ def test_a_session_without_its_decision_moment_is_an_error(received, snapshot, q
 
 def test_nothing_received_is_no_rows(received, quiet, decided):
     assert FUNDAMENTALS.conform(fundamentals(received(), members_of(A), quiet, DAYS, decided(DAYS))).is_empty()
+
+
+def test_neither_the_payload_nor_the_spelling_is_needed(world, decided):
+    market, measured, snapshots = world
+    judged = market.sessions[200:220]
+    frames = [
+        fundamentals(rows, market.members, measured, judged, decided(judged))
+        for rows in (snapshots, snapshots.drop("payload", "symbol"))
+    ]
+    assert_frame_equal(*frames)
