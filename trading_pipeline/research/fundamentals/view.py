@@ -41,10 +41,11 @@ def fundamentals(
     """The columns of the table `fundamentals` for each member and session that has a snapshot, by session and member.
 
     snapshots: every version of every snapshot, the columns of `received_fundamentals` (`payload` and `symbol` may be
-    left out), those of LOOKBACK sessions before the first judged one included. members: [session, instrument_id, ticker, …] of the judged sessions, a name
-    once for each universe. indicators: [session, instrument_id, close, high_252, low_252, …] over the same sessions as
-    the snapshots; its sessions are the ones ages are counted in. sessions: the judged ones, ascending. decided_at:
-    [session, decided_at], the moment each judged session is decided at; `ValueError` where one is missing.
+    left out), those of LOOKBACK sessions before the first judged one included. members: [session, instrument_id,
+    ticker, …] of the judged sessions, a name once for each universe. indicators: [session, instrument_id, close,
+    high_252, low_252, …] over the same sessions as the snapshots; its sessions are the ones ages are counted in.
+    sessions: the judged ones, ascending. decided_at: [session, decided_at], the moment each judged session is decided
+    at; `ValueError` where one is missing.
 
     Of the snapshots available at that moment the one of the latest session stands; of its versions the one available
     last, then known last; then the first provider by name. One older than MAX_AGE sessions stands for nothing: no row.
