@@ -6,6 +6,7 @@ traps (`yahoo_client.py`). The traps of these two in yfinance 1.7.0, and what is
 - `Ticker.calendar` turns moments into dates of the machine's own time zone and drops whether a date is an estimate:
   the answer itself is read.
 - An estimated date comes as the two ends of a range, at a made-up hour: the first end is taken, its timing unknown.
+- A date without an hour comes as midnight UTC, which is the evening before in New York: it is read as a date.
 - A fund or an index has no events and answers 404: it has none, which is no failure.
 - News are the latest few whatever is asked; older ones are no longer told. Advertisements are among them.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any, TypeVar
 
 from trading_pipeline.markets import Market
@@ -200,20 +201,21 @@ class _Events(Exchange):
         moments = told.get("earningsDate") or []
         if not moments:
             return []
-        estimated = bool(told.get("isEarningsDateEstimate"))
+        estimated = bool(told.get("isEarningsDateEstimate", len(moments) > 1))
         moment = datetime.fromtimestamp(min(moments), UTC)
-        day = calendar(market.exchange).local_date(moment)
+        dated_only = moment.time() == time(0)
+        day = moment.date() if dated_only else calendar(market.exchange).local_date(moment)
         return [
             {
                 "symbol": self.symbol,
                 "report_date": day,
-                "timing": "unknown" if estimated else _timing(market, moment),
+                "timing": "unknown" if estimated or dated_only else _timing(market, moment),
                 "fiscal_period": month_of(day),
                 "eps_estimate": number(told.get("earningsAverage")),
                 "eps_actual": None,
                 "revenue_estimate": number(told.get("revenueAverage")),
                 "revenue_actual": None,
-                "confirmed": not estimated if "isEarningsDateEstimate" in told else None,
+                "confirmed": not estimated if estimated or "isEarningsDateEstimate" in told else None,
             }
         ]
 
@@ -223,7 +225,7 @@ def _timing(market: Market, moment: datetime) -> str:
     exchange = calendar(market.exchange)
     local = moment.astimezone(exchange.timezone)
     day = local.date()
-    if local.time() == datetime.min.time() or not exchange.is_session(day):
+    if local.time() == time(0) or not exchange.is_session(day):
         return "unknown"
     if moment < exchange.open_at(day):
         return "bmo"

@@ -69,17 +69,6 @@ _COLUMNS = {
 }
 
 
-def excess_returns(indicators: pl.DataFrame, benchmark_id: str) -> pl.DataFrame:
-    """[session, instrument_id, excess_return] of rows of the table `indicators`: `return_1` less the benchmark's.
-
-    indicators: [session, instrument_id, return_1], total returns of one session. Null where either is not known.
-    """
-    benchmark = indicators.filter(pl.col("instrument_id") == benchmark_id).select("session", _benchmark="return_1")
-    return indicators.join(benchmark, on="session", how="left", maintain_order="left").select(
-        "session", "instrument_id", excess_return=pl.col("return_1") - pl.col("_benchmark")
-    )
-
-
 def earnings_calendar(
     reports: pl.DataFrame,
     actions: pl.DataFrame,
@@ -94,7 +83,7 @@ def earnings_calendar(
     reports: rows of `received_earnings`, every version; dated from LOOKBACK sessions before the first judged one,
         without an end. actions: rows of `corporate_actions` in force, from LOOKBACK sessions before, coming ex-dates
         included. members: [session, instrument_id, ticker] of the judged sessions, in any universe. returns: [session,
-        instrument_id, excess_return], fractions, from LOOKBACK sessions before (`excess_returns`).
+        instrument_id, excess_return], fractions, from LOOKBACK sessions before (`market_index.excess_returns`).
     sessions: the judged ones, ascending. decided_at: [session, decided_at], every session of the exchange from LOOKBACK
         before the first judged one to some months after the last, each with its decision moment (zone-aware).
     priority: provider names, the first voice first; providers not named come after them by name.
@@ -148,6 +137,11 @@ class _Axis:
         judged = pl.Series("session", list(sessions), dtype=pl.Date)
         if not judged.is_in(calendar["session"].implode()).all():
             raise ValueError("a judged session has no decision moment; pass one for every session of the calendar")
+        if len(judged) and not calendar["session"][0] < judged[0] <= judged[-1] < calendar["session"][-1]:
+            raise ValueError(
+                "the decision moments end where the judged sessions do; pass those of LOOKBACK sessions before and of "
+                "some months after them too: reports are counted in sessions"
+            )
         return cls(calendar["session"], _microseconds(calendar["decided_at"]), judged)
 
     @property

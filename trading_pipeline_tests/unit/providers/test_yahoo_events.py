@@ -81,6 +81,7 @@ def test_the_next_report_comes_with_its_timing_and_estimates(yahoo, server, answ
         (US, datetime(2025, 5, 1, 15, 0, tzinfo=UTC), date(2025, 5, 1), "dmh"),
         (US, datetime(2025, 5, 2, 0, 30, tzinfo=UTC), date(2025, 5, 1), "amc"),
         (US, datetime(2025, 5, 1, 4, 0, tzinfo=UTC), date(2025, 5, 1), "unknown"),
+        (US, datetime(2025, 5, 1, 0, 0, tzinfo=UTC), date(2025, 5, 1), "unknown"),
         (ASX, datetime(2025, 5, 1, 22, 30, tzinfo=UTC), date(2025, 5, 2), "bmo"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from trading_pipeline.research import earnings as module
-from trading_pipeline.research.earnings import LOOKBACK, earnings_calendar, excess_returns
+from trading_pipeline.research.earnings import LOOKBACK, earnings_calendar
 from trading_pipeline.tables import reference
 
 START = date(2020, 1, 1)
@@ -220,7 +220,7 @@ def test_beat_rate_and_moves_are_those_of_the_last_twelve_results():
         )
     )
     moves = {day: [0.04, -0.06, 0.01][k % 3] if k < 12 else 5.0 for k, day in enumerate(days)}
-    row = on(CALENDAR[-1], told, moves=moves)
+    row = on(CALENDAR[-2], told, moves=moves)
     assert row["reports"] == 12 and row["beat_rate"] == pytest.approx(1 / 3)
     assert row["average_move_after_beat"] == pytest.approx(0.04)
     assert row["average_move_after_miss"] == pytest.approx(-0.06)
@@ -236,10 +236,10 @@ def test_a_surprise_is_by_the_size_of_the_estimate_and_unknown_where_that_is_not
 
 
 def test_a_report_older_than_the_lookback_is_forgotten():
-    old = CALENDAR[-1 - LOOKBACK]
+    old = CALENDAR[-2 - LOOKBACK]
     told = reports({"report_date": old, "eps_estimate": 1.0, "eps_actual": 2.0})
-    assert on(CALENDAR[-2], told)["last_report_date"] == old
-    assert on(CALENDAR[-1], told)["last_report_date"] is None
+    assert on(CALENDAR[-3], told)["last_report_date"] == old
+    assert on(CALENDAR[-2], told)["last_report_date"] is None
 
 
 def test_ex_dividend_dates_count_from_when_they_were_announced():
@@ -253,23 +253,18 @@ def test_ex_dividend_dates_count_from_when_they_were_announced():
     assert [row["last_ex_dividend_date"] for row in seen] == [None, TUESDAY, TUESDAY, FRIDAY]
 
 
-def test_excess_returns_are_null_where_either_return_is_unknown():
-    indicators = pl.DataFrame(
-        {
-            "session": [TUESDAY, TUESDAY, WEDNESDAY, WEDNESDAY, THURSDAY],
-            "instrument_id": ["us:A", "us:SPY", "us:A", "us:SPY", "us:A"],
-            "return_1": [0.03, 0.01, 0.02, None, 0.5],
-        }
-    )
-    told = excess_returns(indicators, "us:SPY").filter(pl.col("instrument_id") == "us:A")
-    assert told["excess_return"].to_list() == [pytest.approx(0.02), None, None]
-
-
 def test_a_calendar_without_a_judged_session_is_refused():
     with pytest.raises(ValueError, match="no decision moment"):
         earnings_calendar(
             reports(), actions(), members_on([TUESDAY]), returns_of({}), [date(2035, 1, 1)], DECIDED, PRIORITY
         )
+
+
+@pytest.mark.parametrize("around", [[TUESDAY], [TUESDAY, WEDNESDAY], [TUESDAY - timedelta(days=1), TUESDAY]])
+def test_a_calendar_of_the_judged_sessions_alone_is_refused(around):
+    moments = DECIDED.filter(pl.col("session").is_in(around))
+    with pytest.raises(ValueError, match="LOOKBACK sessions before"):
+        earnings_calendar(reports(), actions(), members_on([TUESDAY]), returns_of({}), [TUESDAY], moments, PRIORITY)
 
 
 # --- properties on a random history -------------------------------------------------------------------------------
