@@ -29,6 +29,9 @@ from trading_pipeline.research.panel import Integers, Mask
 LOOKBACK = 780
 """Sessions before the judged one whose returns, actions and reports must be passed: 12 quarterly reports span 756."""
 
+AHEAD = 80
+"""Sessions ahead that are counted: a quarter and some slack. Of what is further away only the date is told."""
+
 REPORTS = 12
 """Latest reports with a known result that beat rate and mean moves are taken over: three years of quarters."""
 
@@ -85,7 +88,7 @@ def earnings_calendar(
         included. members: [session, instrument_id, ticker] of the judged sessions, in any universe. returns: [session,
         instrument_id, excess_return], fractions, from LOOKBACK sessions before (`market_index.excess_returns`).
     sessions: the judged ones, ascending. decided_at: [session, decided_at], every session of the exchange from LOOKBACK
-        before the first judged one to some months after the last, each with its decision moment (zone-aware).
+        before the first judged one to AHEAD after the last, each with its decision moment (zone-aware).
     priority: provider names, the first voice first; providers not named come after them by name.
 
     Of a report the version in force is the latest by `available_at`, then `known_at`. The next report is the earliest
@@ -109,11 +112,12 @@ def earnings_calendar(
     at = pl.Series(np.where(known, place, -1)).replace(-1, None)
     looked_up = told.select(pl.all().gather(at)) if len(keys) else told.clear(len(cells))
     now = pl.Series(cells % axis.size, dtype=pl.Int64)
+    reached = pl.col("next_row") < len(axis.days)
     coming, past = _ex_dividends(actions, names, axis, cells)
     return (
         member.hstack(looked_up)
         .with_columns(
-            sessions_to_report=pl.when(pl.col("next_row") < axis.size).then(pl.col("next_row") - now),
+            sessions_to_report=pl.when(reached & (pl.col("next_row") - now <= AHEAD)).then(pl.col("next_row") - now),
             last_report_session=axis.sessions_at(pl.col("last_row")),
             reports=pl.col("reports").fill_null(0),
             next_ex_dividend_date=coming,
@@ -140,7 +144,7 @@ class _Axis:
         if len(judged) and not calendar["session"][0] < judged[0] <= judged[-1] < calendar["session"][-1]:
             raise ValueError(
                 "the decision moments end where the judged sessions do; pass those of LOOKBACK sessions before and of "
-                "some months after them too: reports are counted in sessions"
+                "AHEAD sessions after them too: reports are counted in sessions"
             )
         return cls(calendar["session"], _microseconds(calendar["decided_at"]), judged)
 

@@ -10,7 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from trading_pipeline.research import earnings as module
-from trading_pipeline.research.earnings import LOOKBACK, earnings_calendar
+from trading_pipeline.research.earnings import AHEAD, LOOKBACK, earnings_calendar
 from trading_pipeline.tables import reference
 
 START = date(2020, 1, 1)
@@ -118,6 +118,14 @@ def test_sessions_are_counted_to_the_first_that_trades_on_the_report(timing, whe
     row = on(TUESDAY, reports({"timing": timing, "report_date": when}))
     assert (row["next_report_date"], row["next_timing"], row["sessions_to_report"]) == (when, timing, to_report)
     assert row["last_report_date"] is None and row["reports"] == 0
+
+
+def test_of_a_report_too_far_ahead_only_the_date_is_told():
+    place = CALENDAR.index(TUESDAY)
+    near, far = CALENDAR[place + AHEAD], CALENDAR[place + AHEAD + 1]
+    assert on(TUESDAY, reports({"report_date": near}))["sessions_to_report"] == AHEAD
+    row = on(TUESDAY, reports({"report_date": far}))
+    assert (row["next_report_date"], row["sessions_to_report"]) == (far, None)
 
 
 def test_a_report_after_the_close_stays_next_until_a_session_traded_on_it():
@@ -325,7 +333,7 @@ def calendar_of(history, sessions, moment=None):
         members_on(sessions, IDS),
         moves.filter(pl.col("session").is_between(before, sessions[-1])),
         list(sessions),
-        DECIDED.filter(pl.col("session") >= before),
+        DECIDED.filter(pl.col("session").is_between(before, CALENDAR[CALENDAR.index(sessions[-1]) + AHEAD])),
         ("finnhub", "ninjas", "yahoo"),
     )
 
@@ -394,7 +402,7 @@ def by_hand(history, session, name):
         expected = {
             "next_report_date": chosen["report_date"],
             "next_timing": chosen["resolved"],
-            "sessions_to_report": chosen["row"] - now,
+            "sessions_to_report": chosen["row"] - now if chosen["row"] - now <= AHEAD else None,
             "eps_estimate": chosen["eps_estimate"],
             "sources": ",".join(sorted(own, key=ranks.get)),
         }
