@@ -23,6 +23,7 @@ MODULES = {
     "ingest": "benchmarks.ingest",
     "read_back": "benchmarks.read_back",
     "indicators": "benchmarks.features",
+    "screener": "benchmarks.screener",
     "orchestration": "benchmarks.orchestration",
     "imports": "benchmarks.imports",
     "run": "benchmarks.make_run",

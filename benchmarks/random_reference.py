@@ -86,10 +86,10 @@ def random_reference(indicators: pl.DataFrame, seed: int = 20160314) -> Referenc
         relevance=pl.Series(rng.uniform(0.1, 1.0, told.height)),
         sentiment=pl.Series(rng.normal(0.05, 0.3, told.height).clip(-1, 1)),
     )
-    return Reference(_of(FUNDAMENTALS, fundamentals), _of(EARNINGS_CALENDAR, calendar), _of(NEWS, news))
+    return Reference(of_table(FUNDAMENTALS, fundamentals), of_table(EARNINGS_CALENDAR, calendar), of_table(NEWS, news))
 
 
-def _of(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+def of_table(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     """With every column of the table, null where the frame has none."""
     given = {name: pl.lit(None) for name in table.names if name not in frame.columns}
     return frame.with_columns(**given).select(pl.col(name).cast(dtype) for name, dtype in table.schema.items())

@@ -217,7 +217,7 @@ def _membership(panel: Panel, members: pl.DataFrame, size: int) -> tuple[pl.Seri
     known = pl.Series(sectors, dtype=pl.String)
     places = pl.Series(np.where(at_sector < 0, 0, at_sector))
     found = known.gather(places.set(pl.Series(at_sector < 0), None)) if len(known) else _nothing(size)
-    is_member = np.array([bool(text) for text in texts])[combination]
+    is_member = np.array([bool(text) for text in texts], dtype=np.bool_)[combination]
     return pl.Series(texts, dtype=pl.String).gather(combination), found, is_member
 
 

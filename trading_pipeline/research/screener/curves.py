@@ -66,7 +66,7 @@ class Worth:
         up = _crossing(corners, worth, points)
         down = -_crossing(-corners[:, ::-1], worth[:, ::-1], points)
         scale = 10.0**_DIGITS
-        return np.where(upwards, np.ceil(up * scale - 1e-3) / scale, np.floor(down * scale + 1e-3) / scale)
+        return np.where(upwards, np.ceil(up * scale - 1e-6) / scale, np.floor(down * scale + 1e-6) / scale)
 
     def _corners(self, rows: int) -> Floats:
         """Rows x corners, ascending: where the blend of both curves bends."""

@@ -72,14 +72,13 @@ def apply_screens(frame: pl.DataFrame, screens: Sequence[Screen]) -> pl.DataFram
     within each session, so that an aggregate is the session's. Unknown (null) is not passed. Raises `UnknownColumn`,
     and `BadScreen` for a condition that cannot be read or is not true or false.
     """
-    conditions = [_condition(frame, screen) for screen in screens]
-    found = frame.select(*_KEY, *conditions)
-    passed = [found.filter(screen.name).select(*_KEY, screen=pl.lit(screen.name)) for screen in screens]
+    passed = [frame.filter(_met(frame, screen)).select(*_KEY, screen=pl.lit(screen.name)) for screen in screens]
     schema = pl.Schema({**{name: frame.schema[name] for name in _KEY}, "screen": pl.String()})
     return pl.concat([pl.DataFrame(schema=schema), *passed]).sort(*_KEY, "screen")
 
 
-def _condition(frame: pl.DataFrame, screen: Screen) -> pl.Expr:
+def _met(frame: pl.DataFrame, screen: Screen) -> pl.Series:
+    """Whether each row meets a screen's condition."""
     try:
         condition = pl.sql_expr(screen.where)
     except pl.exceptions.PolarsError as failure:
@@ -89,11 +88,10 @@ def _condition(frame: pl.DataFrame, screen: Screen) -> pl.Expr:
         raise UnknownColumn(
             f"Screen {screen.name} asks for {', '.join(unknown)}; the columns are {', '.join(sorted(frame.columns))}"
         )
-    condition = condition.over("session").fill_null(False).alias(screen.name)
     try:
-        kind = frame.head(0).select(condition).schema[screen.name]
+        met = frame.select(condition.over("session")).to_series()
     except pl.exceptions.PolarsError as failure:
         raise BadScreen(f"Screen {screen.name} does not work: {failure}") from failure
-    if kind != pl.Boolean:
-        raise BadScreen(f"Screen {screen.name} is no condition: it gives {kind}, not true or false")
-    return condition
+    if met.dtype != pl.Boolean:
+        raise BadScreen(f"Screen {screen.name} is no condition: it gives {met.dtype}, not true or false")
+    return met.fill_null(False)

@@ -48,14 +48,14 @@ def caps(rules: Rules, flags: list[Raised]) -> list[Cap]:
 def verdict_columns(rules: Rules, limits: list[Cap]) -> list[list[pl.Expr]]:
     """Steps of expressions: grade, `level` (place in VERDICTS), `cap`, verdict, `next_verdict`, `points_to_next`.
 
-    Decided on the total rounded to 9 decimals. `points_to_next` is 0 where the total suffices and a cap does not allow
+    Decided on 9 decimals. `points_to_next` is 0 where the total suffices and a cap does not allow
     it; the next verdict is null at the best, and without a total.
     """
-    total = pl.col("total").round(9)
+    total = pl.col("total")
     thresholds = [0.0, rules.verdicts.hold, rules.verdicts.buy, rules.verdicts.strong_buy]
     earned = pl.lit(0, pl.Int32)
     for place, bound in enumerate(thresholds[1:], start=1):
-        earned = pl.when(total >= bound).then(pl.lit(place, pl.Int32)).otherwise(earned)
+        earned = pl.when((total - bound).round(9) >= 0).then(pl.lit(place, pl.Int32)).otherwise(earned)
     cap = pl.min_horizontal(
         pl.when(limit.when).then(pl.lit(limit.best, pl.Int32)).otherwise(pl.lit(_BEST, pl.Int32)) for limit in limits
     )
@@ -93,10 +93,10 @@ def held_back_by(limits: list[Cap]) -> pl.Expr:
 def _grade(total: pl.Expr, rules: Rules) -> pl.Expr:
     grades = rules.grades
     grade = (
-        pl.when(total >= grades.a).then(pl.lit("A"))
-        .when(total >= grades.b).then(pl.lit("B"))
-        .when(total >= grades.c).then(pl.lit("C"))
-        .when(total >= grades.d).then(pl.lit("D"))
+        pl.when((total - grades.a).round(9) >= 0).then(pl.lit("A"))
+        .when((total - grades.b).round(9) >= 0).then(pl.lit("B"))
+        .when((total - grades.c).round(9) >= 0).then(pl.lit("C"))
+        .when((total - grades.d).round(9) >= 0).then(pl.lit("D"))
         .otherwise(pl.lit("F"))
     )  # fmt: skip
     return pl.when(total.is_not_null()).then(grade)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks import features, imports, ingest, make_run, orchestration, read_back, workbench
+from benchmarks import features, imports, ingest, make_run, orchestration, read_back, screener, workbench
 from benchmarks.__main__ import MODULES, ON_REQUEST, main
 from benchmarks.random_market import random_market, write_bars_file
 from benchmarks.report import Row, Target
@@ -46,6 +46,11 @@ def test_bars_are_read_back_adjusted_beside_a_plain_file(folder):
 def test_indicators_regime_and_dips_in_one_call_and_one_by_one(folder):
     rows = features.measure(folder, TICKERS, SESSIONS, sampled=2)
     assert len(rows) == 5 and rows[0].ratio > 0 and rows[1].value > 0
+
+
+def test_the_screener_in_one_call_and_one_by_one(folder):
+    ratio, time_of_one_call = screener.measure(folder, TICKERS, SESSIONS, sampled=2)
+    assert ratio.ratio > 0 and time_of_one_call.value > 0 and time_of_one_call.met
 
 
 def test_dagster_and_plain_calls_leave_the_same_rows(folder):

@@ -67,6 +67,14 @@ class Case:
         """The row of one instrument."""
         return self.scores().row(by_predicate=pl.col("instrument_id") == instrument_id, named=True)
 
+    def row_input(self, name: str) -> Any:
+        """What a column says of the judged stock, whichever table it is in."""
+        for holder in ("indicators", "fundamentals", "calendar"):
+            frame = getattr(self, holder)
+            if name in frame.columns:
+                return frame.row(by_predicate=pl.col("instrument_id") == JUDGED, named=True)[name]
+        raise KeyError(name)
+
     def but(self, **changes: Any) -> Case:
         """The same with other values of the judged stock, whichever table they are in, or other whole frames."""
         case = self
