@@ -30,3 +30,9 @@ def test_a_cost_above_the_burst_is_waited_for_and_not_refused(waits):
 def test_a_bucket_that_lets_nothing_through_is_refused():
     with pytest.raises(ValueError, match="nothing"):
         TokenBucket(0, 1)
+
+
+def test_tokens_can_be_reserved_and_given_back(waits):
+    bucket = TokenBucket(0.5, 1, monotonic=waits.monotonic, sleep=waits.sleep)
+    assert [bucket.reserve(), bucket.reserve()] == [0.0, 2.0]
+    assert bucket.reserve(-1.0) == 0.0 and bucket.reserve() == 2.0 and waits.slept == []
