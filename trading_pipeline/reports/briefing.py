@@ -3,8 +3,8 @@
 What belongs here: choosing and arranging the numbers of tables already computed. What does not: computing them
 (`research/`), storing the page (`assets/`), drawing (`charts.py`), the look (`templates/briefing.css`).
 
-The page needs no script and no network, is readable on a phone, on paper and in the dark, and says in its title when
-its world is fictional.
+The page needs no network, is readable on a phone, on paper, in the dark and without its one script (which sorts
+tables), and says in its title when its world is fictional.
 """
 
 from __future__ import annotations
@@ -12,22 +12,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from trading_pipeline.markets import Market
-from trading_pipeline.reports import charts, wording
+from trading_pipeline.reports import charts, decisions, wording
+from trading_pipeline.reports.pages import environment
+from trading_pipeline.reports.pages import markup as _markup
 from trading_pipeline.research.week import MarketWeek
 from trading_pipeline.sessions import calendar
-from trading_pipeline.tables import BAR_ISSUES, DIP_OPPORTUNITIES, MARKET_REGIME
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from trading_pipeline.tables import (
+    BAR_ISSUES,
+    DIP_ANALYSIS,
+    DIP_OPPORTUNITIES,
+    EARNINGS_CALENDAR,
+    MARKET_REGIME,
+    SCREENER_SCORES,
+)
 
 TOP_DIPS = 20
+TOP_LEADERS = 15
+TOP_DESK = 20
 EXAMPLES = 3
 SECTORS_NAMED = 3
 STRIP_SESSIONS = 40
@@ -57,6 +64,10 @@ class BriefingInputs:
     issues: BAR_ISSUES rows of `session`, or of its week.
     coverage: [universe, members, with_bar, threshold], one row a universe; `threshold` is the share (fraction) it must
         reach, null where none is asked of it.
+    scores, analysis, earnings: SCREENER_SCORES, DIP_ANALYSIS and EARNINGS_CALENDAR rows of `session`, in any order.
+    names: [instrument_id, name] of the companies whose name is known. articles: how many were there to read in the week
+    to `session`. tearsheets: relative address of a name's tearsheet by instrument id, of those that exist; the index of
+    them all under the empty id.
     as_of: the moment whose knowledge the numbers hold; `generated_at`: when the page was made; both zone-aware.
     week: the week's analysis, on its last session. rules: quality rule to its description, for the reader.
     thresholds: configured dips in per cent, ascending.
@@ -75,6 +86,12 @@ class BriefingInputs:
     as_of: datetime
     generated_at: datetime
     thresholds: tuple[float, ...]
+    scores: pl.DataFrame
+    analysis: pl.DataFrame
+    earnings: pl.DataFrame
+    names: pl.DataFrame
+    articles: int
+    tearsheets: Mapping[str, str] = field(default_factory=dict)
     week: MarketWeek | None = None
     rules: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,6 +103,10 @@ class BriefingInputs:
             ("benchmark", self.benchmark, ["session", "close", "sma_50", "sma_200"]),
             ("prices", self.prices, ["session", "instrument_id", "close"]),
             ("coverage", self.coverage, ["universe", "members", "with_bar", "threshold"]),
+            ("scores", self.scores, SCREENER_SCORES.names),
+            ("analysis", self.analysis, DIP_ANALYSIS.names),
+            ("earnings", self.earnings, EARNINGS_CALENDAR.names),
+            ("names", self.names, ["instrument_id", "name"]),
         ):
             missing = [column for column in columns if column not in frame.columns]
             if missing:
@@ -111,6 +132,16 @@ class BriefingInputs:
         return contributions(self.dips).sort(["dip_pct", "instrument_id"], descending=[True, False])
 
     @property
+    def leaders(self) -> pl.DataFrame:
+        """The session's scores with `rank`, the best first."""
+        return decisions.ranked(self.scores)
+
+    @property
+    def desk(self) -> pl.DataFrame:
+        """The dips on the desk with their words, what can be bought first."""
+        return decisions.desk(self.dips, self.analysis)
+
+    @property
     def benchmark_name(self) -> str:
         """The index as the regime names it."""
         today = self.today
@@ -119,7 +150,7 @@ class BriefingInputs:
 
 def render(inputs: BriefingInputs) -> str:
     """The briefing as one HTML page (UTF-8 text, under about 500 KB) that needs nothing else to be read."""
-    return _environment().get_template("briefing.html.j2").render(_view(inputs))
+    return environment().get_template("briefing.html.j2").render(_view(inputs))
 
 
 def index_name(benchmark: str) -> str:
@@ -191,23 +222,6 @@ def _above_or_below(fraction: float) -> str:
     return f"{wording.percent(abs(fraction))} {'above' if fraction >= 0 else 'below'}"
 
 
-@cache
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("trading_pipeline.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "number", "plain", "price", "day", "short_day"):
-        environment.filters[name] = getattr(wording, name)
-    environment.globals["count"] = wording.count
-    return environment
-
-
 def _view(inputs: BriefingInputs) -> dict[str, Any]:
     timezone = calendar(inputs.market.exchange).timezone
     today = inputs.today
@@ -220,6 +234,9 @@ def _view(inputs: BriefingInputs) -> dict[str, Any]:
         "strip": _strip(inputs),
         "index": _index(inputs),
         "breadth": _breadth(inputs),
+        "leaderboard": _leaderboard(inputs),
+        "desk": _desk(inputs),
+        "reports": _reports(inputs),
         "dips": _dips(inputs),
         "week": _week(inputs.week),
         "quarantine": _quarantine(inputs),
@@ -227,12 +244,6 @@ def _view(inputs: BriefingInputs) -> dict[str, Any]:
         "as_of": wording.moment(inputs.as_of, timezone),
         "generated_at": wording.moment(inputs.generated_at, timezone),
     }
-
-
-def _markup(svg: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(svg)  # noqa: S704 - drawn by charts.py from numbers and dates alone; no text of ours or others' in it
 
 
 def _strip(inputs: BriefingInputs) -> list[dict[str, Any]]:
@@ -268,6 +279,50 @@ def _breadth(inputs: BriefingInputs) -> dict[str, Any] | None:
         "first": known.row(0, named=True),
         "last": known.row(-1, named=True),
         "sessions": known.height,
+    }
+
+
+def _leaderboard(inputs: BriefingInputs) -> dict[str, Any]:
+    ordered = inputs.leaders
+    stocks = ordered.filter(pl.col("asset_type") == "stock")
+    verdicts = dict(ordered["verdict"].value_counts().iter_rows()) if ordered.height else {}
+    top = ordered.head(TOP_LEADERS).join(inputs.names, on="instrument_id", how="left", maintain_order="left")
+    reports = inputs.earnings.select("instrument_id", "next_report_date", "next_timing", "sessions_to_report")
+    top = top.join(reports, on="instrument_id", how="left", maintain_order="left")
+    return {
+        "total": ordered.height,
+        "top": top.to_dicts(),
+        "verdicts": [(name, verdicts[name]) for name in decisions.VERDICTS if name in verdicts],
+        "without_figures": stocks.height > 0 and stocks["fundamental"].is_null().all(),
+    }
+
+
+def _desk(inputs: BriefingInputs) -> dict[str, Any]:
+    ordered = inputs.desk.join(inputs.names, on="instrument_id", how="left", maintain_order="left")
+    actions = dict(ordered["action"].drop_nulls().value_counts().iter_rows()) if ordered.height else {}
+    return {
+        "total": ordered.height,
+        "top": ordered.head(TOP_DESK).to_dicts(),
+        "rest": ordered.slice(TOP_DESK).to_dicts(),
+        "actions": [(name, actions[name]) for name in decisions.ACTIONS if name in actions],
+        "told": inputs.dips.is_empty() or not inputs.dips["on_desk"].is_null().all(),
+        "by_claude": ordered.filter(pl.col("source") == "claude").height,
+    }
+
+
+def _reports(inputs: BriefingInputs) -> dict[str, Any]:
+    """Reports ahead of the names that are on the page."""
+    named = {
+        *inputs.leaders.head(TOP_LEADERS)["instrument_id"],
+        *inputs.desk["instrument_id"],
+        *inputs.deepest_first.head(TOP_DIPS)["instrument_id"],
+    }
+    verdicts = inputs.scores.select("instrument_id", "verdict", "grade")
+    ahead = decisions.reports_ahead(inputs.earnings, inputs.session, named)
+    return {
+        "calendar": inputs.earnings["next_report_date"].is_not_null().any(),
+        "rows": ahead.join(verdicts, on="instrument_id", how="left", maintain_order="left").to_dicts(),
+        "named": len(named),
     }
 
 

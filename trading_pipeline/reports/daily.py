@@ -6,7 +6,7 @@ What belongs here: choosing the sessions and rows they need. What does not: comp
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 from rich.console import RenderableType
@@ -15,6 +15,7 @@ from trading_pipeline import universes
 from trading_pipeline.markets import Market
 from trading_pipeline.reports.briefing import TOP_DIPS, BriefingInputs, render
 from trading_pipeline.reports.summary import summary_renderable
+from trading_pipeline.reports.tearsheets import links
 from trading_pipeline.research.bars.daily import usable
 from trading_pipeline.research.bars.quality import RULES
 from trading_pipeline.research.week import MarketWeek, market_week
@@ -24,9 +25,14 @@ from trading_pipeline.storage.reader import bars
 from trading_pipeline.tables import (
     BAR_ISSUES,
     DAILY_BARS,
+    DIP_ANALYSIS,
     DIP_OPPORTUNITIES,
+    EARNINGS_CALENDAR,
+    FUNDAMENTALS,
     INDICATORS,
     MARKET_REGIME,
+    NEWS,
+    SCREENER_SCORES,
     UNIVERSE_MEMBERS,
 )
 from trading_pipeline.world import World
@@ -35,6 +41,7 @@ NAME = "daily_briefing"
 YEAR = 252
 AVERAGE = 200
 """Sessions read before the year that is drawn, for the longest average."""
+WEEK = timedelta(days=6)
 
 
 def place_of(market: Market, session: date) -> str:
@@ -65,6 +72,7 @@ def gather(world: World, market: Market, session: date) -> BriefingInputs:
     prices = bars(
         world.lake, market.name, drawn, as_of=world.as_of, adjust="splits", instruments=[*deepest, benchmark]
     ).sort("instrument_id", "session")
+    scores = read_in_force(world, market, SCREENER_SCORES, session, session)
     return BriefingInputs(
         market=market,
         session=session,
@@ -79,6 +87,12 @@ def gather(world: World, market: Market, session: date) -> BriefingInputs:
         as_of=world.as_of,
         generated_at=world.now(),
         thresholds=world.settings.dip_thresholds,
+        scores=scores,
+        analysis=read_in_force(world, market, DIP_ANALYSIS, session, session),
+        earnings=read_in_force(world, market, EARNINGS_CALENDAR, session, session),
+        names=world.lake.read(market.name, FUNDAMENTALS, session, session, columns=["instrument_id", "name"]),
+        articles=world.lake.read(market.name, NEWS, session - WEEK, session, columns=["article_id"]).n_unique(),
+        tearsheets=links(world, market, session, scores, dips),
         week=_week(world, market, session),
         rules={name: rule.description for name, rule in RULES.items()},
     )

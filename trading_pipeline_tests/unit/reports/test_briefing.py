@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
 import math
 import re
 from datetime import datetime
 
 import polars as pl
+import polars.selectors as cs
 import pytest
 
 from trading_pipeline.reports.briefing import (
     TOP_DIPS,
+    TOP_LEADERS,
     contributions,
     issue_counts,
     regime_sentence,
     render,
     streak_sentence,
 )
-from trading_pipeline_tests.briefings import SESSION, briefing_inputs, dip_rows, quiet_inputs, regime_rows
+from trading_pipeline_tests.briefings import (
+    SESSION,
+    TEARSHEETS,
+    analysis_rows,
+    briefing_inputs,
+    dip_rows,
+    earnings_rows,
+    quiet_inputs,
+    regime_rows,
+    score_rows,
+)
 
 HOSTILE = "<script>alert('x')</script>\"&"
 
@@ -32,16 +47,24 @@ def quiet_page() -> str:
     return render(quiet_inputs())
 
 
-def text(html: str) -> str:
-    """What a reader sees: without styles, drawings and tags, white space collapsed."""
-    html = re.sub(r"<(style|svg)\b.*?</\1>", " ", html, flags=re.DOTALL)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+def text(page: str) -> str:
+    """What a reader sees: without styles, script, drawings and tags, white space collapsed."""
+    page = re.sub(r"<(style|svg|script)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
-def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
-    assert not re.findall(r"<(?:script|link|img|iframe|object)\b", page)
-    assert not re.findall(r"(?:https?:)?//[\w.]+", re.sub(r'xmlns(:\w+)?="[^"]*"', "", page))
-    assert "default-src 'none'" in page
+def section(page: str, name: str) -> str:
+    """The section of that id."""
+    return page[page.index(f'<section aria-labelledby="{name}"') :].partition("</section>")[0]
+
+
+def test_the_page_needs_nothing_from_outside_and_runs_its_own_script_alone(page):
+    assert not re.findall(r"<(?:link|img|iframe|object)\b|<script[^>]+src", page)
+    assert not re.findall(r"(?:https?:)?//[a-z][\w.]+\.", re.sub(r'xmlns(:\w+)?="[^"]*"', "", page))
+    [script] = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    [policy] = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', page)
+    assert html.unescape(policy) == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert len(page.encode()) < 500_000
 
 
@@ -57,16 +80,17 @@ def test_the_headline_is_the_environment_in_a_sentence(page):
 
 def test_every_dip_is_listed_once_deepest_first(page):
     dips = dip_rows()
-    listed = re.findall(r'<th scope="row"[^>]*>(?:<span class="ticker">)?(Q\w\w|X\w\w)<', page)
-    in_section = listed[: dips.height]
+    in_section = re.findall(r'<th scope="row"[^>]*>\s*<(?:span|a)\b[^>]*>(Q\w\w|X\w\w)<', section(page, "dips"))
     assert in_section == dips.sort("dip_pct", descending=True)["ticker"].to_list()
-    assert page.index("<details>") > page.index(in_section[TOP_DIPS - 1])
+    dips_section = section(page, "dips")
+    assert dips_section.index("<details>") > dips_section.index(in_section[TOP_DIPS - 1])
     assert f"{dips.height - TOP_DIPS} more dips" in page
 
 
 def test_numbers_are_shown_as_in_the_frame(page):
     deepest = dip_rows().sort("dip_pct", descending=True).row(0, named=True)
-    row = text(page[page.index(deepest["ticker"] + "</span>") :])[:400]
+    dips_section = section(page, "dips")
+    row = text(dips_section[dips_section.index(f">{deepest['ticker']}<") :])[:400]
     for shown in (
         f"{deepest['dip_pct']:.1f}%",
         f"{deepest['price']:,.2f}",
@@ -82,6 +106,72 @@ def test_a_doubtful_bar_is_marked_and_an_unsplit_fall_says_why(page):
     suspect = dip_rows().filter(pl.col("data_quality") == "suspect")["ticker"].item()
     assert re.search(rf"{suspect}</span>\s*<span class=\"badge\">suspect", page)
     assert "not split: too little history" in page
+
+
+def test_the_leaders_come_best_verdict_first_with_their_parts_and_a_plain_line(page):
+    shown = section(page, "leaderboard")
+    assert "53 members were judged: 11 Strong Buy, 11 Buy, 12 Hold, 9 Avoid, 10 No verdict." in text(shown)
+    rows = re.findall(r'<tr role="row">\s*<td role="cell" class="n rank">.*?</tr>', shown, flags=re.DOTALL)
+    assert len(rows) == TOP_LEADERS
+    first = text(rows[0])
+    assert re.search(r"1 TOPS Topsail Instruments Strong Buy A 81\.6 71 88 58 45 92 Mon 8 Jul", first)
+    assert "Nearly everything that is measured speaks for it. Best is news, earnings and analysts (92 of 100)" in first
+
+
+def test_a_name_opens_its_tearsheet_only_where_there_is_one(page):
+    linked = set(re.findall(r'<a [^>]*href="(\.\./[^"]+)"', page))
+    assert linked == set(TEARSHEETS.values())
+    assert "All tearsheets of this session" in page
+    without = render(briefing_inputs(tearsheets={}))
+    assert "<a " not in without
+
+
+def test_the_desk_says_why_what_to_do_and_how_much_what_may_be_bought_first(page):
+    shown = text(section(page, "desk"))
+    assert "24 names on the desk are 5% or more below the 52-week high: 10 to buy, 5 to wait, 9 to avoid." in shown
+    assert "QAN Energy 24.5% Strong Buy A Company 60% of it Buy 2–4 % $2,000–4,000" in shown
+    assert "Do not buy yet, keep it on the list." in shown
+    assert shown.index("QAL ") > shown.index("XON ") > shown.index("QAN ")
+    assert "4 more names on the desk" in shown
+
+
+def test_reports_of_this_week_and_next_are_those_of_the_names_on_the_page(page):
+    shown = text(section(page, "reports"))
+    assert "TOPS But yahoo: 2024-07-10 amc Mon 8 Jul next week, before the open Strong Buy A 100% of 10 4.1%" in shown
+    assert "DEBT" not in shown
+    quiet = earnings_rows(dip_rows()).with_columns(next_report_date=pl.lit(SESSION.replace(month=9)))
+    said = text(section(render(briefing_inputs(earnings=quiet)), "reports"))
+    assert re.search(r"None of the \d+ names on this page reports this week or next\.", said)
+
+
+def test_missing_reference_data_is_a_line_and_no_empty_table(quiet_page):
+    shown = text(quiet_page)
+    assert "No scores were published for this session, so there is no leaderboard." in shown
+    assert "No name on the desk is 5% or more below its 52-week high." in shown
+    assert "No earnings calendar is at hand" in shown
+    for name in ("leaderboard", "desk", "reports"):
+        assert "<table" not in section(quiet_page, name)
+
+
+def test_what_verdicts_and_causes_rest_on_without_figures_and_news_is_said():
+    bare = score_rows().with_columns(fundamental=pl.lit(None, pl.Float64))
+    silent = dip_rows().with_columns(pl.lit(None, pl.String).alias("cause"), cause_share=pl.lit(None, pl.Float64))
+    words = analysis_rows(dip_rows()).clear()
+    shown = text(render(briefing_inputs(scores=bare, dips=silent, analysis=words, articles=0)))
+    assert "No company's figures are at hand" in shown
+    assert "No news is at hand: causes rest on prices and the calendar alone." in shown
+    assert "No words were published for this session" in shown
+    assert "Its cause was not told." in shown
+    untold = dip_rows().with_columns(on_desk=pl.lit(None, pl.Boolean))
+    assert "No causes were told for this session" in text(render(briefing_inputs(dips=untold)))
+
+
+def test_the_last_bits_of_a_number_do_not_change_the_page(page):
+    """They depend on how long a range it was computed in."""
+    full = briefing_inputs()
+    frames = ("scores", "dips", "analysis", "earnings")
+    nudged = {name: getattr(full, name).with_columns(cs.float() * (1 + 1e-13)) for name in frames}
+    assert render(briefing_inputs(**nudged)) == page
 
 
 def test_what_was_quarantined_is_told_by_rule_the_gravest_first(page):
@@ -154,11 +244,16 @@ def test_what_comes_with_the_data_is_text_and_never_markup():
             regime=regime_rows().with_columns(benchmark=hostile, reasons=hostile),
             coverage=briefing_inputs().coverage.with_columns(universe=hostile),
             provider=HOSTILE,
+            scores=score_rows().with_columns(ticker=hostile, sector=hostile, flags=hostile, gates_failed=hostile),
+            analysis=analysis_rows(dip_rows()).with_columns(why=hostile, play=hostile, action=hostile),
+            earnings=earnings_rows(dip_rows()).with_columns(ticker=hostile, disagreement=hostile),
+            names=pl.DataFrame({"instrument_id": ["us:TOPS"], "name": [HOSTILE]}),
+            tearsheets={"us:TOPS": HOSTILE},
             week=type(week)(**{**vars(week), "benchmark": HOSTILE, "recovered": (HOSTILE,)}),
         )
     )
-    assert "<script" not in page
-    assert page.count("&lt;script&gt;") >= 9
+    assert page.count("<script") == 1
+    assert page.count("&lt;script&gt;") >= 20
 
 
 def test_the_parts_shown_add_up_to_the_total_return_and_never_beyond_a_total_loss():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import date
 
 import polars as pl
 from rich.console import Console, RenderableType
 
 from trading_pipeline.reports.briefing import contributions
-from trading_pipeline.reports.summary import TOP_DIPS, summary_renderable
+from trading_pipeline.reports.summary import TOP_DIPS, TOP_LEADERS, summary_renderable
 from trading_pipeline_tests.briefings import briefing_inputs, dip_rows, quiet_inputs, regime_rows
 
 
@@ -36,13 +37,27 @@ def test_a_run_ends_with_regime_dips_quarantine_and_where_to_look():
 def test_the_deepest_dips_come_first_with_whole_numbers_even_in_80_columns():
     dips = contributions(dip_rows()).sort("dip_pct", descending=True)
     shown = printed(summary_renderable(briefing_inputs(), briefing=None))
+    assert max(map(len, shown.splitlines())) <= 80
+    shown = shown[shown.index("Dips below the 52-week high") :]
     for dip in dips.head(TOP_DIPS).iter_rows(named=True):
         [line] = [line for line in shown.splitlines() if line.strip().startswith(dip["ticker"])]
         assert f"{dip['dip_pct']:.1f}%" in line
         assert f"{dip['price']:,.2f}" in line
         assert f"{abs(dip['company_part']) * 100:.1f}%" in line
     assert dips["ticker"][TOP_DIPS] not in shown
-    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_leaders_and_the_desk_with_causes_actions_and_sizes_fit_80_columns():
+    shown = printed(summary_renderable(briefing_inputs(), briefing=None))
+    assert "Leaderboard: 53 members judged: 11 Strong Buy, 11 Buy" in shown
+    assert re.search(r"1  TOPS +Strong Buy A +81\.6 +71 +88 +58 +45 +92", shown)
+    assert len(re.findall(r"^ +\d+  [A-Z]{3,4} ", shown, flags=re.MULTILINE)) == TOP_LEADERS
+    assert "Dip desk: 24 names 5% or more below the high. The first 10" in shown
+    assert re.search(r"QAN +24\.5% +Strong Buy A +Company +Buy +2–4 %, \$2,000–4,000", shown)
+    wide = dip_rows().with_columns(on_desk=pl.col("verdict").fill_null("") == "Avoid")
+    assert re.search(
+        r"QAR +23\.5% +Avoid D +\w+ +– +–", printed(summary_renderable(briefing_inputs(dips=wide), briefing=None))
+    )
 
 
 def test_a_pipe_gets_plain_text_and_a_terminal_colours():
@@ -54,6 +69,8 @@ def test_a_quiet_session_reads_well():
     shown = printed(summary_renderable(quiet_inputs(), briefing=None))
     assert "Dips: no member is 5% or more below its 52-week high." in shown
     assert "Quarantine: every bar passed every rule." in shown
+    assert "Leaderboard: no scores were published for this session." in shown
+    assert "Dip desk: no name on it is 5% or more below its high." in shown
     assert "none was written" in shown
     assert "SIMULATED" not in shown
 

@@ -51,3 +51,31 @@ def test_a_moment_is_told_on_the_exchanges_clock_and_in_utc():
 def test_a_day_is_written_in_full_or_short():
     assert wording.day(date(2024, 7, 5)) == "Friday 5 July 2024"
     assert wording.short_day(date(2024, 7, 5)) == "5 Jul 2024"
+
+
+def test_amounts_are_spoken_and_sizes_are_ranges():
+    assert [wording.large(value) for value in (2.13e12, 42.7e9, 350e6, 12_000, -1.5e9, None)] == [
+        "2.1 trillion",
+        "42.7 billion",
+        "350 million",
+        "12,000",
+        "−1.5 billion",
+        "–",
+    ]
+    assert [wording.share(*ends) for ends in ((0.02, 0.04), (0.0275, 0.05), (0.03, 0.03))] == [
+        "2–4 %",
+        "2.75–5 %",
+        "3 %",
+    ]
+    assert wording.amounts(2000, 4000, "USD") == "$2,000–4,000"
+    assert wording.amounts(2500, 2500, "AUD") == "A$2,500"
+    assert wording.money(None, "USD") == "–"
+    assert wording.money(1250, "CHF") == "CHF 1,250"
+
+
+def test_a_multiple_that_means_nothing_is_a_dash():
+    assert [wording.times(value) for value in (18.44, 0.0, -4.0, float("inf"), None)] == ["18.4", "–", "–", "–", "–"]
+
+
+def test_a_near_day_goes_by_its_weekday():
+    assert wording.weekday(date(2024, 7, 8)) == "Mon 8 Jul"
