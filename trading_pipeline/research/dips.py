@@ -224,7 +224,7 @@ def _split(
         here = judges[falls.row]
         market = series.level[falls.row] - series.level[high_row]
         market_part[here] = (falls.beta_market * market)[here]
-        betas = in_blocks(partial(sector_betas, series.daily), returns.daily[:, columns], peers)
+        betas = in_blocks(partial(_sector_betas, series.daily), returns.daily[:, columns], peers)
         sector_to_market, beta = betas["sector_to_market"], betas["own_to_sector"]
 
         chosen = here[has_sector]
@@ -247,7 +247,7 @@ def _split(
     }
 
 
-def sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
+def _sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
     """Rolling betas: of the peers to the market, and of the stock to what the peers do beyond the market.
 
     market: daily log total returns, one a session. own, peers: sessions x columns. The result has their shape.

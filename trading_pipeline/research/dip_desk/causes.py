@@ -3,21 +3,21 @@
 What belongs here: the decision and its evidence. What does not: the path of a fall (`paths.py`), headlines that fit it
 (`headlines.py`), numbers of the rules (`rules.toml`), what to do about it (`analysis.py`).
 
-Prices and the calendar decide; headlines break near ties and tell a shock of the company's own from noise. A fall is
-taken apart into what pulled it down, in log points since the high:
+Prices and the calendar decide; headlines break near ties and tell a shock of the company's own from noise. The fall
+since the high is taken apart into sums of log moves, rises against falls (`paths.py`):
 
-    macro     what the market explains by beta, or its sessions of shock alone where the market has recovered since
-    sector    the same of the sector beyond the market
-    earnings  own moves of the sessions that traded on a report, where they were falls
-    company   own falls beyond 4 sigma on other sessions, if a headline about the company fits or they are too large
-              for chance
-    unknown   what else of the fall is the company's own
+    macro     what all other members did, times the share's beta to them
+    sector    the same of what its sector did beyond them
+    earnings  its own moves on the sessions that traded on a report
+    company   its own falls beyond 5 sigma on other sessions, where a headline about the company fits or they are too
+              large for chance
+    unknown   what else of the fall is its own
 
-The largest is the cause, if it is at least three tenths of them all. Before that: where dividends paid since the high
-make up half of the distance to it, the price fell because it went ex-dividend.
+The part that took the most is the cause, if it is at least three tenths of all that took something. Before that: where
+dividends paid since the high make up half of the distance to it, the price fell because it went ex-dividend.
 
 A headline fits when it is about the right one (company, sector, market), is no good news, and came out on the session
-of a shock or within four after it. One that does not fit is not believed, whatever it says.
+of a shock or within three after it. One that does not fit is not believed, whatever it says.
 """
 
 from __future__ import annotations
@@ -154,29 +154,24 @@ def _measured(paths: Paths, earnings: pl.DataFrame, rules: CauseRules) -> pl.Dat
         sigma = _sigma(days.index, np.ones_like(falling))
         shocks = falling & (np.round(days.index + rules.market_event_sigmas * sigma[:, None], 9) <= 0)
         found["index_sigma"][dips], market_events[dips] = sigma, shocks.sum(axis=1)
-        found["market_shock"][dips] = np.where(shocks, days.market, 0.0).sum(axis=1)
         _worst(days, days.index, falling, "index_worst", found, at, first)
 
-        sector_sigma = _sigma(days.sector, days.known)
-        shocks = falling & (np.round(days.sector + rules.event_sigmas * sector_sigma[:, None], 9) <= 0)
-        shocks &= sector_sigma[:, None] > 0
-        found["sector_shock"][dips] = np.where(shocks, days.sector, 0.0).sum(axis=1)
         _worst(days, days.sector, falling, "sector_worst", found, at, first)
 
-        # A report and the session after it: a report said to be before the open that came after the close moves then.
+        sigma = _sigma(days.own, days.known)
+        shock = (sigma[:, None] > 0) & (np.round(np.abs(days.own) - rules.event_sigmas * sigma[:, None], 9) >= 0)
         known_at = learned[paths.column[dips], row]
         on_report = falling & (known_at > 0) & (known_at <= row[:, None] + 1)
-        after = np.zeros_like(on_report)
-        after[:, 1:] = on_report[:, :-1]
+        # Told a session early, where the time of day was unknown: quiet on the session named, a shock on the next.
+        moved = np.zeros_like(on_report)
+        moved[:, :-1] = on_report[:, :-1] & ~shock[:, :-1] & shock[:, 1:] & ~on_report[:, 1:]
+        on_report &= ~moved
+        on_report[:, 1:] |= moved[:, :-1]
         reaction = np.where(on_report, days.own, 0.0)
-        reaction[:, :-1] += np.where(on_report[:, :-1] & ~on_report[:, 1:], days.own[:, 1:], 0.0)
-        found["reports"][dips] = np.minimum(reaction, 0.0).sum(axis=1)
+        found["reports"][dips] = reaction.sum(axis=1)
         _worst(days, reaction, on_report, "report_worst", found, at, first)
 
-        sigma = _sigma(days.own, days.known)
-        found["own_sigma"][dips] = sigma
-        candidates = falling & days.known & ~on_report & ~after & (sigma[:, None] > 0)
-        candidates &= np.round(days.own + rules.event_sigmas * sigma[:, None], 9) <= 0
+        candidates = falling & days.known & ~on_report & shock & (days.own < 0)
         for place in range(1, OWN_SHOCKS + 1):
             taken = _worst(days, days.own, candidates, f"own_{place}", found, at, first)
             candidates[np.arange(len(dips)), taken] = False
@@ -241,13 +236,11 @@ def _decided(judgement: pl.DataFrame, heard: pl.DataFrame, rules: CauseRules) ->
         believed = pl.col(f"fits_own_{place}") | (simple.round(9) <= -rules.unexplained_event_fall)
         shocks.append(pl.when(believed).then(-pl.col(f"own_{place}")).otherwise(0.0))
     judgement = judgement.with_columns(
-        pull_macro=pl.max_horizontal(-pl.col("market"), -pl.col("market_shock"), 0.0),
-        pull_sector=pl.max_horizontal(-pl.col("sector_move"), -pl.col("sector_shock"), 0.0),
-        pull_earnings=-pl.col("reports"),
+        pull_macro=pl.max_horizontal(-pl.col("market"), 0.0),
+        pull_sector=pl.max_horizontal(-pl.col("sector_move"), 0.0),
+        pull_earnings=pl.max_horizontal(-pl.col("reports"), 0.0),
         pull_company=pl.sum_horizontal(shocks),
-    ).with_columns(
-        pull_unknown=pl.max_horizontal(-pl.col("own") - pl.col("pull_earnings") - pl.col("pull_company"), 0.0)
-    )
+    ).with_columns(pull_unknown=pl.max_horizontal(-pl.col("own") + pl.col("reports") - pl.col("pull_company"), 0.0))
     named = ("macro", "sector", "earnings", "company")
     pulls = [f"pull_{name}" for name in (*named, "unknown")]
     judgement = judgement.with_columns(pulled=pl.sum_horizontal(pulls))

@@ -95,7 +95,7 @@ def _reports(decided: pl.DataFrame, earnings: pl.DataFrame) -> pl.DataFrame:
 
 def _split() -> pl.Expr:
     parts = pl.format(
-        "{} since the high of {}: market {}, sector {}, its own {}",
+        "{} since the high of {}: with all shares {}, with its sector {}, by itself {}",
         _log(pl.col("fall")),
         pl.col("on_high"),
         _log(pl.col("market")),
@@ -107,17 +107,17 @@ def _split() -> pl.Expr:
 
 def _macro() -> pl.Expr:
     worst = pl.format(
-        "{}: the market fell {}, its worst session since the high",
+        "{}: shares fell {} on average, their worst session since the high",
         pl.col("on_index_worst"),
         per_cent((pl.col("index_worst").exp() - 1).abs()),
     )
-    several = pl.format("; {} sessions of shock in all", pl.col("market_events"))
+    several = pl.format("; {} such shocks in all", pl.col("market_events"))
     return worst + pl.when(pl.col("market_events") > 1).then(several).otherwise(pl.lit(""))
 
 
 def _sector() -> pl.Expr:
     return pl.format(
-        "{}: {} with {} beyond the market, the sector's worst session since the high",
+        "{}: {} with {} beyond the market, its worst session since the high",
         pl.col("on_sector_worst"),
         _log(pl.col("sector_worst")),
         pl.coalesce("sector", pl.lit("its sector")),

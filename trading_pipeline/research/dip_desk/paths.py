@@ -1,30 +1,35 @@
 """The path of each fall: what the market, the sector and the company itself did on every session since the high.
 
-What belongs here: splitting a fall day by day with the betas of the session judged, so that the days add up to the
-parts of `research/dips.py`. What does not: what the days mean (`causes.py`).
+What belongs here: splitting a fall day by day. What does not: what the days mean (`causes.py`).
 
-A dip is a row of dense arrays of the 252 sessions up to the session judged, the oldest first; the days of its fall are
-the last `sessions_since_high` of them. 4,096 dips are looked at together: their arrays (8 MB each) stay near the cache.
+The market of a share is here the mean of all other members, not the benchmark of `dips.py`: an index by value moves
+with the news of a few giants, betas to it come out too small, and the company is blamed for the rest (in a simulated
+bear market the market's part was a quarter too small). The sector is the mean of its other members, beyond that
+market. Betas are slopes over the 252 sessions up to the one judged; the days add up to the fall.
+
+A dip is a row of dense arrays of those 252 sessions, the oldest first; the days of its fall are the last
+`sessions_since_high` of them. 4,096 dips are looked at together: their arrays (8 MB each) stay near the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
-from trading_pipeline.research.dips import peer_returns, sector_betas, sector_codes_of
-from trading_pipeline.research.indicators import YEAR
+from trading_pipeline.research.dips import LEAST_APART, peer_returns, sector_codes_of
+from trading_pipeline.research.indicators import SPAN_COVERAGE, YEAR
 from trading_pipeline.research.market_index import market_index
 from trading_pipeline.research.panel import (
     Floats,
     Integers,
     Mask,
+    Moments,
     Panel,
     cash_paid,
     in_blocks,
@@ -34,6 +39,10 @@ from trading_pipeline.research.panel import (
 
 BLOCK = 4096
 """Dips looked at together."""
+
+LEAST_OTHERS = 20
+"""Other members with a return on a session for their mean to be the market; the moves of fewer do not cancel out, and
+the benchmark takes its place."""
 
 BETA_UNKNOWN = 1.0
 """Beta of a share too young to have one: what shares have on average."""
@@ -71,8 +80,6 @@ class Paths:
         self._actions = actions
         self.row, self.column = np.divmod(self.panel.cells(dips), max(self.panel.shape[1], 1))
         self.age = np.minimum(dips["sessions_since_high"].cast(pl.Int64).to_numpy(), YEAR - 1)
-        self._beta_market = dips["beta_market"].cast(pl.Float64).fill_null(BETA_UNKNOWN).to_numpy()
-        self._beta_sector = dips["beta_sector"].cast(pl.Float64).fill_null(0.0).to_numpy()
         arrays = self.panel.from_long(bars, ["high", "low", "close"])
         valid = np.isfinite(arrays["high"]) & np.isfinite(arrays["low"]) & (arrays["close"] > 0)
         close = np.where(valid, arrays["close"], np.nan)
@@ -112,36 +119,50 @@ class Paths:
 
     def days(self) -> Iterator[Days]:
         """The paths, some thousand dips at a time."""
-        moves = self._returns.change
-        own_moves, has_return = windows(np.nan_to_num(moves)), windows(np.isfinite(moves).astype(np.float64))
+        daily = self._returns.daily
+        common = self._common()
         has_sector = np.flatnonzero(self._sector >= 0)
         count = max(len(self._names), 1)
         pairs, pair = np.unique(self.column[has_sector] * count + self._sector[has_sector], return_inverse=True)
         columns, codes = np.divmod(pairs, count)
         with np.errstate(divide="ignore", invalid="ignore"):
-            peers = peer_returns(self._returns.daily, self._codes, columns, codes, len(self._names))
-        peer_moves = windows(np.nan_to_num(peers))
+            peers = peer_returns(daily, self._codes, columns, codes, len(self._names))
+            to_market = in_blocks(_beta, daily, common)["beta"]
+            betas = in_blocks(_sector_betas, daily[:, columns], common[:, columns], peers) if len(pairs) else {}
+        beta_market = np.where(np.isfinite(to_market), to_market, BETA_UNKNOWN)
         pair_of = np.full(len(self.row), -1)
         pair_of[has_sector] = pair
-        for series, judges in self._index.kinds(np.unique(self.row)):
-            index_moves = windows(np.nan_to_num(_changes(series.level))[:, None])
-            if len(pairs):
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    betas = in_blocks(partial(sector_betas, series.daily), self._returns.daily[:, columns], peers)
-                to_market = np.nan_to_num(betas["sector_to_market"])
-            for chosen in self._blocks(judges[self.row]):
-                row, column = self.row[chosen], self.column[chosen]
-                index = index_moves[0, row]
-                market = self._beta_market[chosen, None] * index
-                sector = np.zeros_like(index)
-                with_sector = np.flatnonzero((pair_of[chosen] >= 0) & (self._beta_sector[chosen] != 0))
-                if len(with_sector):
-                    of_pair, at = pair_of[chosen[with_sector]], row[with_sector]
-                    excess = peer_moves[of_pair, at] - to_market[at, of_pair][:, None] * index[with_sector]
-                    sector[with_sector] = self._beta_sector[chosen[with_sector], None] * excess
-                known = has_return[column, row] > 0
-                own = own_moves[column, row] - market - sector
-                yield Days(chosen, market, sector, own, index, self._falling(chosen), known)
+        # A name that did not trade for a while catches up at its next bar, so its moves add up all the same.
+        moved = np.isfinite(self._returns.change)
+        own_moves, has_return = windows(np.where(moved, self._returns.change, 0.0)), windows(moved)
+        market_moves, peer_moves = windows(np.nan_to_num(common)), windows(np.nan_to_num(peers))
+        for chosen in self._blocks():
+            row, column = self.row[chosen], self.column[chosen]
+            index = market_moves[column, row]
+            market = beta_market[row, column][:, None] * index
+            sector = np.zeros_like(index)
+            with_sector = np.flatnonzero(pair_of[chosen] >= 0)
+            if len(with_sector):
+                of_pair, at = pair_of[chosen[with_sector]], row[with_sector]
+                own_to_sector, sector_to_market = (
+                    np.nan_to_num(betas[name][at, of_pair])[:, None] for name in ("own_to_sector", "sector_to_market")
+                )
+                sector[with_sector] = own_to_sector * (peer_moves[of_pair, at] - sector_to_market * index[with_sector])
+            own = own_moves[column, row] - market - sector
+            yield Days(chosen, market, sector, own, index, self._falling(chosen), has_return[column, row] > 0)
+
+    def _common(self) -> Floats:
+        """Sessions x instruments: log of the mean simple return of all other members, the benchmark's where they are
+        few."""
+        daily, index = self._returns.daily, self._index
+        known = index.is_member & np.isfinite(daily)
+        simple = np.where(known, np.expm1(daily), 0.0)
+        others = known.sum(axis=1)[:, None] - known
+        benchmark = index.benchmark.daily
+        instead = np.where(np.isfinite(benchmark), benchmark, index.equal_weight.daily)[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.log1p((simple.sum(axis=1)[:, None] - simple) / others)
+        return np.where(others >= LEAST_OTHERS, mean, instead)
 
     def _falling(self, chosen: Integers) -> Mask:
         return np.asarray(np.arange(YEAR) >= YEAR - self.age[chosen, None])
@@ -152,11 +173,24 @@ class Paths:
             yield chosen[start : start + BLOCK]
 
 
-def _changes(level: Floats) -> Floats:
-    """Change of a level since the session before, carried over sessions without a bar; NaN where it is unknown."""
-    change = np.full(level.shape, np.nan)
-    change[1:] = level[1:] - level[:-1]
-    return change
+def _beta(own: Floats, market: Floats) -> dict[str, Floats]:
+    """Beta of each column to its market."""
+    moments = Moments.of({"own": own, "market": market}, YEAR)
+    beta = moments.covariance("market", "own") / moments.covariance("market", "market")
+    return {"beta": np.where(moments.count >= SPAN_COVERAGE * YEAR, beta, np.nan)}
+
+
+def _sector_betas(own: Floats, market: Floats, peers: Floats) -> dict[str, Floats]:
+    """Beta of the peers to the market, and of the share to what the peers do beyond it."""
+    moments = Moments.of({"own": own, "market": market, "sector": peers}, YEAR)
+    market_variance = moments.covariance("market", "market")
+    to_market = moments.covariance("market", "sector") / market_variance
+    variance = moments.covariance("sector", "sector")
+    apart = variance - to_market**2 * market_variance
+    apart = np.where(apart > LEAST_APART * variance, apart, np.nan)
+    beta = (moments.covariance("own", "sector") - to_market * moments.covariance("market", "own")) / apart
+    enough = moments.count >= SPAN_COVERAGE * YEAR
+    return {"sector_to_market": to_market, "own_to_sector": np.where(enough, beta, np.nan)}
 
 
 def windows(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
