@@ -18,7 +18,20 @@ from trading_pipeline.assets.common import WORLD
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.settings import Settings
 from trading_pipeline.storage.warehouse import Warehouse
-from trading_pipeline.tables import BAR_ISSUES, DIP_OPPORTUNITIES, MARKET_DATA, MARKET_REGIME, UNIVERSE_MEMBERS, Table
+from trading_pipeline.tables import (
+    BAR_ISSUES,
+    DIP_ANALYSIS,
+    DIP_OPPORTUNITIES,
+    EARNINGS_CALENDAR,
+    FUNDAMENTALS,
+    MACRO_SERIES,
+    MARKET_DATA,
+    MARKET_REGIME,
+    NEWS,
+    SCREENER_SCORES,
+    UNIVERSE_MEMBERS,
+    Table,
+)
 from trading_pipeline.world import World
 
 MONDAY, TUESDAY = date(2024, 7, 1), date(2024, 7, 2)
@@ -76,7 +89,12 @@ def regime(day: date, environment: str) -> dict[str, Any]:
 
 
 def dip(
-    ticker: str, day: date, price: float, parts: tuple[float, float, float] | None = None, market: str = "us"
+    ticker: str,
+    day: date,
+    price: float,
+    parts: tuple[float, float, float] | None = None,
+    market: str = "us",
+    **told: Any,
 ) -> Any:
     depth = (1 - price / 100) * 100
     return {
@@ -97,7 +115,140 @@ def dip(
         "company_part": parts[2] if parts else None,
         "environment": "B",
         "data_quality": "good",
+        **CAUSE,
+        **told,
     }
+
+
+CAUSE = {"on_desk": False, "cause": "unknown", "cause_share": 0.7, "evidence": "no news", "news_ids": ""}
+
+
+def score(ticker: str, day: date, total: float | None, verdict: str, **told: Any) -> dict[str, Any]:
+    components = ("fundamental", "technical", "relative_strength", "sector_score", "catalyst")
+    weights = ("fundamental", "technical", "relative_strength", "sector", "catalyst")
+    return {
+        "session": day,
+        "instrument_id": f"us:{ticker}",
+        "ticker": ticker,
+        "universes": "SPX500",
+        "asset_type": "stock",
+        "sector": "Energy",
+        "price": 90.0,
+        "gates_passed": not told.get("gates_failed"),
+        "gates_failed": "",
+        "gates": "liquidity",
+        **dict.fromkeys(components, total),
+        **{f"weight_{name}": 0.2 for name in weights},
+        "confidence": 0.8 if total is not None else 0.1,
+        "total": total,
+        "grade": None if total is None else "B",
+        "verdict": verdict,
+        "flags": "",
+        "size_bucket": "large",
+        "reasons": "because",
+        "environment": "B",
+        "rules_version": "1",
+        "data_quality": "good",
+        **told,
+    }
+
+
+def words(ticker: str, day: date, action: str, cause: str, size: tuple[float, float] = (0.0, 0.0)) -> dict[str, Any]:
+    return {
+        "session": day,
+        "instrument_id": f"us:{ticker}",
+        "ticker": ticker,
+        "dip_pct": 20.0,
+        "cause": cause,
+        "action": action,
+        "action_reasons": "it may",
+        "size_low": size[0],
+        "size_high": size[1],
+        "size_low_amount": size[0] * 100_000,
+        "size_high_amount": size[1] * 100_000,
+        "why": "The market fell.",
+        "outlook": "temporary",
+        "play": "Buy in parts.",
+        "risks": "It falls on.",
+        "source": "rules",
+        "prompt_hash": "0",
+        "inputs": "{}",
+    }
+
+
+def report(ticker: str, day: date, on: date | None, **told: Any) -> dict[str, Any]:
+    return {
+        "session": day,
+        "instrument_id": f"us:{ticker}",
+        "ticker": ticker,
+        "next_report_date": on,
+        "next_timing": "amc",
+        "reports": 8,
+        "beat_rate": 0.75,
+        "average_absolute_move": 0.05,
+        **told,
+    }
+
+
+def fill_reference(warehouse: Warehouse) -> None:
+    """What is known of the companies on Tuesday, and an article of Monday."""
+    snapshot = {
+        "session": TUESDAY,
+        "instrument_id": "us:AAA",
+        "ticker": "AAA",
+        "snapshot_session": MONDAY,
+        "age": 1,
+        "asset_type": "stock",
+        "name": "Alpha Oil",
+        "industry": "Drilling",
+        "currency": "USD",
+        "provider": "simulated",
+        "data_quality": "good",
+        "rules": "",
+    }
+    warehouse.replace("us", FUNDAMENTALS, [TUESDAY], rows(FUNDAMENTALS, snapshot))
+    calendar = rows(
+        EARNINGS_CALENDAR,
+        report("AAA", TUESDAY, date(2024, 7, 5), disagreement="yahoo: 2024-07-08 bmo"),
+        report("BBB", TUESDAY, date(2024, 7, 14), last_report_date=MONDAY, last_report_session=TUESDAY),
+        report("CCC", TUESDAY, date(2024, 7, 15)),
+        report("DDD", TUESDAY, None),
+        report("ZZZ", TUESDAY, date(2024, 7, 3)),
+    )
+    warehouse.replace("us", EARNINGS_CALENDAR, [TUESDAY], calendar)
+    article = {
+        "session": MONDAY,
+        "instrument_id": "us:AAA",
+        "ticker": "AAA",
+        "article_id": "a1",
+        "published_at": datetime(2024, 7, 1, 14, 0, tzinfo=UTC),
+        "title": "Alpha Oil pumps",
+        "scope": "company",
+        "sentiment": 0.2,
+        "sentiment_source": "lexicon",
+        "copies": 1,
+        "providers": "simulated",
+        "available_at": datetime(2024, 7, 1, 14, 5, tzinfo=UTC),
+        "known_at": datetime(2024, 7, 1, 15, 0, tzinfo=UTC),
+    }
+    warehouse.replace("us", NEWS, [MONDAY], rows(NEWS, article))
+    level = {"session": TUESDAY, "series": "volatility_index", "instrument_id": "us:^VIX", "ticker": "^VIX"}
+    warehouse.replace("us", MACRO_SERIES, [TUESDAY], rows(MACRO_SERIES, {**level, "value": 14.2}))
+
+
+def fill_decisions(warehouse: Warehouse, at: datetime) -> None:
+    """The verdicts of both sessions and the words on AAA's dip."""
+    scores = rows(
+        SCREENER_SCORES,
+        score("DDD", MONDAY, 90.0, "Strong Buy"),
+        score("AAA", TUESDAY, 66.0, "Buy", sector_percentile=100.0),
+        score("BBB", TUESDAY, 80.0, "Avoid", gates_failed="liquidity"),
+        score("CCC", TUESDAY, None, "No verdict"),
+        score("DDD", TUESDAY, 66.5, "Buy"),
+    )
+    warehouse.publish("us", SCREENER_SCORES, [MONDAY, TUESDAY], scores, at)
+    told = rows(DIP_ANALYSIS, words("AAA", TUESDAY, "buy", "macro", (0.02, 0.04)))
+    warehouse.publish("us", DIP_ANALYSIS, [TUESDAY], told, at)
 
 
 def fill(warehouse: Warehouse) -> None:
@@ -159,8 +310,12 @@ def fill(warehouse: Warehouse) -> None:
     ]
     early = rows(DIP_OPPORTUNITIES, dip("AAA", MONDAY, 90.0), dip("AAA", TUESDAY, 81.0, (0.0, -0.1, -0.1)), *tuesday)
     warehouse.publish("us", DIP_OPPORTUNITIES, both, early, EVENING)
-    late = rows(DIP_OPPORTUNITIES, dip("AAA", MONDAY, 90.0), dip("AAA", TUESDAY, 80.0, (0.05, -0.1, -0.2)), *tuesday)
+    verdict = {"on_desk": True, "cause": "macro", "verdict": "Buy", "total": 66.0, "grade": "B", "gates_failed": ""}
+    revised = dip("AAA", TUESDAY, 80.0, (0.05, -0.1, -0.2), **verdict)
+    late = rows(DIP_OPPORTUNITIES, dip("AAA", MONDAY, 90.0), revised, *tuesday)
     warehouse.publish("us", DIP_OPPORTUNITIES, both, late, REVISED)
+    fill_reference(warehouse)
+    fill_decisions(warehouse, EVENING)
 
     # Sydney was judged on Tuesday and had no dip then, only on Monday: its board is empty, not a day old.
     warehouse.replace("asx", MARKET_DATA, [MONDAY], rows(MARKET_DATA, bar("BHP.AX", MONDAY, 90.0, market="asx")))
@@ -231,7 +386,8 @@ def test_a_run_builds_every_model_and_every_dbt_test_is_a_check_that_passes(
     checks = {(check.asset_key, check.check_name): check for check in built.get_asset_check_evaluations()}
     assert {(spec.asset_key, spec.name) for spec in asset.check_specs} == set(checks)
     assert [check for check in checks.values() if not check.passed] == []
-    assert {key.path[-1] for key in asset.keys} >= {"dip_board", "data_quality", "market_overview"}
+    marts = {"dip_board", "data_quality", "market_overview", "leaderboard", "earnings_this_week"}
+    assert {key.path[-1] for key in asset.keys} >= marts
     assert all(any(spec.asset_key == key for spec in asset.check_specs) for key in asset.keys)
 
 
@@ -253,6 +409,41 @@ def test_the_dip_board_says_when_a_dip_was_first_published(built: dg.ExecuteInPr
     revised, untouched, _ = table(world, "dip_board", "dip_rank")
     assert (revised["versions"], revised["first_published_at"], revised["computed_at"]) == (2, EVENING, REVISED)
     assert (untouched["versions"], untouched["first_published_at"], untouched["computed_at"]) == (1, EVENING, EVENING)
+
+
+def test_the_dip_board_says_why_and_what_to_do_where_the_dip_is_on_the_desk(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    on_desk, off_desk, _ = table(world, "dip_board", "dip_rank")
+    assert (on_desk["on_desk"], on_desk["cause"], on_desk["verdict"], on_desk["grade"]) == (True, "macro", "Buy", "B")
+    assert (on_desk["action"], on_desk["source"], on_desk["play"]) == ("buy", "rules", "Buy in parts.")
+    assert (on_desk["size_low"], on_desk["size_high_amount"]) == (0.02, 4000.0)
+    assert (off_desk["on_desk"], off_desk["cause"]) == (False, "unknown")
+    assert (off_desk["action"], off_desk["why"]) == (None, None)
+
+
+def test_the_leaderboard_ranks_verdicts_before_totals(built: dg.ExecuteInProcessResult, world: World) -> None:
+    board = table(world, "leaderboard", "leader_rank")
+    assert [(row["leader_rank"], row["ticker"], row["verdict"]) for row in board] == [
+        (1, "DDD", "Buy"),
+        (2, "AAA", "Buy"),
+        (3, "BBB", "Avoid"),
+        (4, "CCC", "No verdict"),
+    ]
+    assert {row["session"] for row in board} == {TUESDAY}
+    known = board[1]
+    assert (known["name"], known["industry"], known["next_report_date"]) == ("Alpha Oil", "Drilling", date(2024, 7, 5))
+    assert (known["dip_pct"], known["sector_percentile"], known["environment"]) == (pytest.approx(20.0), 100.0, "B")
+    assert (board[0]["name"], board[0]["next_report_date"], board[2]["gates_failed"]) == (None, None, "liquidity")
+
+
+def test_earnings_this_week_end_with_next_weeks_sunday_and_are_of_members(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    reports = table(world, "earnings_this_week", "next_report_date")
+    assert [(row["ticker"], row["week"]) for row in reports] == [("AAA", "this week"), ("BBB", "next week")]
+    first = reports[0]
+    assert (first["verdict"], first["beat_rate"], first["disagreement"]) == ("Buy", 0.75, "yahoo: 2024-07-08 bmo")
 
 
 def test_data_quality_counts_bars_issues_and_coverage_of_a_session(
@@ -286,7 +477,13 @@ def test_the_overview_joins_each_session_with_its_dips(built: dg.ExecuteInProces
 def test_a_second_run_gives_the_same_marts(
     built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
 ) -> None:
-    names = {"dip_board": "market, dip_rank", "data_quality": "market, session", "market_overview": "market, session"}
+    names = {
+        "dip_board": "market, dip_rank",
+        "data_quality": "market, session",
+        "market_overview": "market, session",
+        "leaderboard": "market, leader_rank",
+        "earnings_this_week": "market, instrument_id",
+    }
     before = {name: table(world, name, order) for name, order in names.items()}
     assert build(asset, world).success
     assert {name: table(world, name, order) for name, order in names.items()} == before
@@ -306,11 +503,37 @@ def test_a_dip_above_its_high_and_one_without_a_bar_fail_their_checks(
     assert any(name.startswith("relationships_stg_dip_opportunities") for name in failed)
 
 
+def test_what_contradicts_itself_fails_its_check(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
+) -> None:
+    later = datetime(2024, 7, 3, 11, 0, tzinfo=UTC)
+    faulty = {**score("AAA", TUESDAY, 66.0, "Buy", gates_failed="liquidity"), "weight_sector": 0.4}
+    world.warehouse.publish("us", SCREENER_SCORES, [TUESDAY], rows(SCREENER_SCORES, faulty), later)
+    unfit = [words("BBB", TUESDAY, "wait", "sector", (0.01, 0.02)), words("AAA", TUESDAY, "perhaps", "weather")]
+    world.warehouse.publish("us", DIP_ANALYSIS, [TUESDAY], rows(DIP_ANALYSIS, *unfit), later)
+    early = report("AAA", TUESDAY, date(2024, 7, 5), last_report_session=date(2024, 7, 3), beat_rate=1.5)
+    world.warehouse.replace("us", EARNINGS_CALENDAR, [TUESDAY], rows(EARNINGS_CALENDAR, early))
+
+    failed = {check.check_name for check in build(asset, world).get_asset_check_evaluations() if not check.passed}
+
+    assert {
+        "weights_add_up_to_one",
+        "verdicts_follow_totals_and_gates",
+        "analysed_dips_are_on_the_desk",
+        "sizes_follow_the_action",
+        "results_were_out_by_the_session",
+    } <= failed
+    for column in ("stg_dip_analysis_action", "stg_dip_analysis_cause", "stg_earnings_calendar_beat_rate"):
+        assert any(column in name for name in failed), column
+
+
 def test_models_stand_downstream_of_the_assets_of_every_market(asset: dg.AssetsDefinition) -> None:
     parents = {spec.key.path[-1]: {dep.asset_key.to_user_string() for dep in spec.deps} for spec in asset.specs}
     assert parents["stg_market_data"] == {"us/market_data", "asx/market_data"}
     assert parents["stg_market_regime"] == {"us/market_regime", "asx/market_regime"}
     assert parents["stg_dip_versions"] == {"us/dip_opportunities", "asx/dip_opportunities"}
+    assert parents["stg_dip_analysis"] == {"us/dip_analysis", "asx/dip_analysis"}
+    assert parents["stg_screener_scores"] == {"us/screener_scores", "asx/screener_scores"}
     assert parents["market_overview"] == {"marts/stg_market_regime", "marts/stg_dip_opportunities"}
     assert {spec.group_name for spec in asset.specs} == {"marts"}
 
