@@ -23,7 +23,7 @@ from benchmarks.random_reference import Reference, random_reference
 from benchmarks.report import Row, Target, seconds
 from trading_pipeline.research.indicators import indicators
 from trading_pipeline.research.regime import market_regime
-from trading_pipeline.research.screener import LOOKBACK, dollar_volume, load_rules, screener_scores
+from trading_pipeline.research.screener import NEWS_LOOKBACK, dollar_volume, load_rules, screener_scores
 
 SAMPLED = 20
 
@@ -50,7 +50,7 @@ class Inputs:
 
     def scores(self, sessions: list[date]) -> float:
         """Seconds of one call for `sessions` on their rows alone."""
-        first = self.sessions[max(0, self.sessions.index(sessions[0]) - LOOKBACK)]
+        first = self.sessions[max(0, self.sessions.index(sessions[0]) - NEWS_LOOKBACK)]
         inputs = [
             _cut(frame, sessions[0], sessions[-1])
             for frame in (

@@ -8,6 +8,7 @@ from, and what to do about a dip.
 
 from trading_pipeline.research.screener.liquidity import LOOKBACK as VOLUME_LOOKBACK
 from trading_pipeline.research.screener.liquidity import dollar_volume
+from trading_pipeline.research.screener.news import LOOKBACK as NEWS_LOOKBACK
 from trading_pipeline.research.screener.rules import RULES_FILE, Rules, load_rules
 from trading_pipeline.research.screener.scores import COLUMNS, LOOKBACK, screener_scores
 from trading_pipeline.research.screener.screens import (
@@ -22,6 +23,7 @@ from trading_pipeline.research.screener.screens import (
 __all__ = [
     "COLUMNS",
     "LOOKBACK",
+    "NEWS_LOOKBACK",
     "RULES_FILE",
     "SCREENS_FILE",
     "VOLUME_LOOKBACK",

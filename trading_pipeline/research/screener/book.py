@@ -116,44 +116,47 @@ class Book:
         """
         cells = self.rows[rows]
         session, instrument = np.divmod(cells, max(self.panel.shape[1], 1))
-        indicators = self._rows_of("indicators", rows)
-        fundamentals = self._rows_of("fundamentals", rows)
-        calendar = self._rows_of("earnings_calendar", rows)
-        liquidity = self._rows_of("liquidity", rows)
-        usable = fundamentals["data_quality"] != "bad"
         tone = self.news.at(session, instrument)
-        frame = pl.DataFrame(
+        keys = pl.DataFrame(
             {
                 "session": pl.Series(self.panel.sessions, dtype=pl.Date).gather(session),
                 "instrument_id": pl.Series(list(self.panel.instrument_ids), dtype=pl.String).gather(instrument),
-                "ticker": indicators["ticker"],
                 "universes": self.universes[rows],
                 "member_sector": self.sectors[rows],
-                "bar_quality": indicators["data_quality"],
                 "environment": self.environment.gather(session),
-                "fundamentals_quality": fundamentals["data_quality"],
-                "provider_sector": fundamentals["sector"],
-                "kind": fundamentals["asset_type"],
-                "age": fundamentals["age"].cast(pl.Float64),
-                "dollar_volume_20": _number(liquidity["dollar_volume_20"]),
                 "news_sentiment": pl.Series(tone.sentiment).fill_nan(None),
                 "news_elsewhere": tone.elsewhere,
-                **{name: _number(indicators[name]) for name in INDICATOR_COLUMNS},
-                **{name: _number(calendar[name]) for name in CALENDAR_NUMBERS},
-                **{name: calendar[name].cast(pl.Date) for name in CALENDAR_DATES},
             }
         )
-        figures = fundamentals.select(
-            pl.when(usable).then(_finite(pl.col(name))).alias(name) for name in FUNDAMENTAL_COLUMNS
+        usable = pl.col("data_quality") != "bad"
+        figures = (pl.when(usable).then(_finite(name)).alias(name) for name in FUNDAMENTAL_COLUMNS)
+        frame = keys.hstack(
+            [
+                *self._of("indicators", rows, "ticker", _quality("bar_quality"), *map(_finite, INDICATOR_COLUMNS)),
+                *self._of("liquidity", rows, _finite("dollar_volume_20")),
+                *self._of("earnings_calendar", rows, *map(_finite, CALENDAR_NUMBERS), *CALENDAR_DATES),
+                *self._of(
+                    "fundamentals",
+                    rows,
+                    _quality("fundamentals_quality"),
+                    pl.col("sector").alias("provider_sector"),
+                    pl.col("asset_type").alias("kind"),
+                    _finite("age"),
+                    *figures,
+                ),
+            ]
         )
-        return _derived(frame.hstack(figures), rules)
+        return _derived(frame, rules)
 
-    def _rows_of(self, name: str, rows: slice) -> pl.DataFrame:
-        at = pl.Series(self.places[name][rows])
+    def _of(self, name: str, rows: slice, *wanted: pl.Expr | str) -> pl.DataFrame:
+        """What an input says of the rows: expressions over its columns, null where it has no row."""
         frame = self.inputs[name]
+        at = pl.Series(self.places[name][rows])
+        expressions = [pl.col(one) if isinstance(one, str) else one for one in wanted]
+        needed = sorted({column for one in expressions for column in one.meta.root_names()})
         if frame.is_empty():
-            return frame.clear(len(at))
-        return frame.select(pl.all().gather(at.set(at < 0, None)))
+            return frame.clear(len(at)).select(expressions)
+        return frame.select(pl.col(needed).gather(at.set(at < 0, None))).select(expressions)
 
 
 def _derived(book: pl.DataFrame, rules: Rules) -> pl.DataFrame:
@@ -173,13 +176,13 @@ def _derived(book: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     )
 
 
-def _finite(value: pl.Expr) -> pl.Expr:
-    number = value.cast(pl.Float64)
-    return pl.when(number.is_finite()).then(number)
+def _finite(name: str) -> pl.Expr:
+    number = pl.col(name).cast(pl.Float64)
+    return pl.when(number.is_finite()).then(number).alias(name)
 
 
-def _number(values: pl.Series) -> pl.Series:
-    return values.to_frame("x").select(_finite(pl.col("x")))["x"]
+def _quality(name: str) -> pl.Expr:
+    return pl.col("data_quality").alias(name)
 
 
 def _places(panel: Panel, frame: pl.DataFrame, size: int) -> Integers:

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from trading_pipeline.research.panel import Floats
+from trading_pipeline.research.screener import liquidity as liquidity_module
 from trading_pipeline.research.screener import news as news_module
 from trading_pipeline.research.screener.book import Book
 from trading_pipeline.research.screener.components import Judged, judge
@@ -37,8 +38,10 @@ from trading_pipeline.research.screener.rules import COMPONENTS, Rules
 from trading_pipeline.research.screener.sensitivity import as_json, gate_inputs, needed_inputs
 from trading_pipeline.research.screener.verdicts import caps, held_back_by, verdict_columns
 
-LOOKBACK = news_module.LOOKBACK
-"""Sessions before the judged one whose news must be passed. Other inputs: of the judged sessions alone."""
+LOOKBACK = max(news_module.LOOKBACK, liquidity_module.LOOKBACK)
+"""Sessions before the judged one that are enough for every input, the bars of `dollar_volume` included.
+
+News alone needs `NEWS_LOOKBACK`, those bars `VOLUME_LOOKBACK`, all else the judged sessions and no more."""
 
 BLOCK = 32_768
 
@@ -71,7 +74,7 @@ def screener_scores(
 
     members: [session, universe, instrument_id, sector]; a member of several universes has one row. indicators,
     market_regime, fundamentals, earnings_calendar: rows of those tables of the judged sessions; the last two may be
-    empty or partial. news: rows of the table `news`, from LOOKBACK sessions before the first judged one; may be empty.
+    empty or partial. news: rows of the table `news`, from NEWS_LOOKBACK sessions before the first judged one, or none.
     rules: `load_rules()`. sessions: the judged ones, ascending. liquidity: [session, instrument_id, dollar_volume_20],
     from `dollar_volume`; without it the liquidity gate is unknown.
 

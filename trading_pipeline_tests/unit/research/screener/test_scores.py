@@ -17,7 +17,7 @@ from trading_pipeline.research.indicators import indicators
 from trading_pipeline.research.regime import market_regime
 from trading_pipeline.research.screener import (
     COLUMNS,
-    LOOKBACK,
+    NEWS_LOOKBACK,
     VOLUME_LOOKBACK,
     dollar_volume,
     load_rules,
@@ -460,7 +460,7 @@ def history(random_market):
 def scored(history, days, until=None):
     """Each input cut to what the declared lookback says is needed."""
     market, measured, regime, reference, liquidity, _ = history
-    first = market.sessions[market.sessions.index(days[0]) - LOOKBACK]
+    first = market.sessions[market.sessions.index(days[0]) - NEWS_LOOKBACK]
     here = pl.col("session").is_between(days[0], until or days[-1])
     return screener_scores(
         market.members.filter(here), measured.filter(here), regime.filter(here),
