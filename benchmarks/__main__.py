@@ -26,6 +26,7 @@ MODULES = {
     "screener": "benchmarks.screener",
     "orchestration": "benchmarks.orchestration",
     "imports": "benchmarks.imports",
+    "dip_causes": "benchmarks.dip_causes",
     "run": "benchmarks.make_run",
 }
 ON_REQUEST = ("run",)

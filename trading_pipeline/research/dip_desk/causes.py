@@ -142,7 +142,9 @@ def _measured(paths: Paths, earnings: pl.DataFrame, rules: CauseRules) -> pl.Dat
     rows = ("index_worst", "sector_worst", "report_worst", *(f"own_{place}" for place in range(1, OWN_SHOCKS + 1)))
     found: dict[str, Floats] = {name: np.zeros(count) for name in floats}
     at: dict[str, Integers] = {f"row_{name}": np.zeros(count, dtype=np.int64) for name in rows}
+    after_close = pl.col("last_report_date") < pl.col("last_report_session")
     learned = windows(_reports(paths.panel, earnings))
+    sure = windows(_reports(paths.panel, earnings.filter(after_close)))
     market_events = np.zeros(count, dtype=np.int64)
     for days in paths.days():
         dips, row = days.dips, paths.row[days.dips]
@@ -162,9 +164,11 @@ def _measured(paths: Paths, earnings: pl.DataFrame, rules: CauseRules) -> pl.Dat
         shock = (sigma[:, None] > 0) & (np.round(np.abs(days.own) - rules.event_sigmas * sigma[:, None], 9) >= 0)
         known_at = learned[paths.column[dips], row]
         on_report = falling & (known_at > 0) & (known_at <= row[:, None] + 1)
-        # Told a session early, where the time of day was unknown: quiet on the session named, a shock on the next.
+        # The time of day may be unknown: where the session named is quiet and the next one a shock, the report came
+        # after the close. One said to have come on an earlier day cannot have been told a session early.
+        early = on_report & ~((sure[paths.column[dips], row] > 0) & (known_at > 0))
         moved = np.zeros_like(on_report)
-        moved[:, :-1] = on_report[:, :-1] & ~shock[:, :-1] & shock[:, 1:] & ~on_report[:, 1:]
+        moved[:, :-1] = early[:, :-1] & ~shock[:, :-1] & shock[:, 1:] & ~on_report[:, 1:]
         on_report &= ~moved
         on_report[:, 1:] |= moved[:, :-1]
         reaction = np.where(on_report, days.own, 0.0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmarks import features, imports, ingest, make_run, orchestration, read_back, screener, workbench
+from benchmarks import dip_causes, features, imports, ingest, make_run, orchestration, read_back, screener, workbench
 from benchmarks.__main__ import MODULES, ON_REQUEST, main
 from benchmarks.random_market import random_market, write_bars_file
 from benchmarks.report import Row, Target
@@ -69,6 +69,27 @@ def test_rows_that_differ_between_the_two_are_noticed(folder):
     world.close()
     with pytest.raises(RuntimeError, match="indicators differs"):
         orchestration.require_the_same_rows(folder, 2, 20)
+
+
+def test_causes_of_dips_are_compared_with_the_planted_ones(folder, capsys):
+    """A small market of one seed: the shares it is judged by take several large ones."""
+    rows = dip_causes.measure(folder, seeds=[7], tickers=40, judged=40)
+    shown = capsys.readouterr().out
+    assert [name for name in dip_causes.CAUSES if name not in shown] == []
+    assert {row.target for row in rows} == {Target(0.9, " x", at_least=True)}
+    assert all(0 < float(row.ours) <= 1 and 0 < float(row.baseline) <= 1 for row in rows)
+
+
+def test_the_confusion_matrix_counts_planted_against_found():
+    both = pl.DataFrame({"planted": ["macro", "macro", "company"], "found": ["macro", "unknown", "company"]})
+    ceilings = [pl.DataFrame({"cause": ["macro", "company"], "planted": [2, 1], "ceiling": [1.0, 1.0]})] * 2
+    limits = dip_causes.pooled(ceilings)
+    assert limits.rows() == [("macro", 4, 4.0), ("company", 2, 2.0)]
+    columns = [list(column.cells) for column in dip_causes.confusion(both, limits).columns]
+    lines = dict(zip(columns[0], zip(*columns[1:], strict=True), strict=True))
+    assert lines["macro"] == ("1", "0", "0", "0", "0", "1", "2", "0.500", "1.000")
+    assert lines["company"][-3:] == ("1", "1.000", "1.000")
+    assert lines["sector"][-3:] == ("0", "-", "-")
 
 
 def test_the_code_location_is_imported_and_loaded(folder):

@@ -112,6 +112,8 @@ def test_a_fall_on_a_report_is_earnings(blow, before_open, wording):
 def test_a_report_told_a_session_early_is_found_all_the_same(blow):
     """An unknown time of day: the calendar took it for one before the open."""
     assert blow.judged(reports=blow.calendar_of(DAY - 1))["cause"] == "earnings"
+    sure = blow.calendar_of(DAY - 1, before_open=False)
+    assert blow.judged(reports=sure)["cause"] == "unknown", "after the close of the day before: no doubt about it"
 
 
 def test_a_report_elsewhere_explains_nothing(blow):
@@ -358,6 +360,19 @@ def test_with_enough_members_the_market_is_what_they_do_and_not_the_benchmark(ra
             (days,) = Paths(bars, market.actions, members, chosen, BENCHMARK).days()
             sums.append(np.where(days.falling, days.market, 0).sum(axis=1))
         assert bool(np.abs(sums[0] - sums[1]).max() > 0.01) == moved
+
+
+def test_one_price_told_a_hundred_times_too_high_is_no_move_of_the_market(random_market):
+    market = random_market(8, sessions=700, tickers=60, holes=False)
+    wrong = (pl.col("instrument_id") == "us:T040") & (pl.col("session") >= market.sessions[-10])
+    prices = [pl.when(wrong).then(pl.col(name) * 100).otherwise(name).alias(name) for name in ("high", "low", "close")]
+    dips = judge((market, NEWS.empty(), EARNINGS_CALENDAR.empty()), market.sessions[-1:])
+    dips = dips.filter((pl.col("instrument_id") != "us:T040") & (pl.col("sessions_since_high") > 10))
+    sums = []
+    for bars in (market.bars, market.bars.with_columns(prices)):
+        (days,) = Paths(bars, market.actions, market.members, dips, BENCHMARK).days()
+        sums.append(np.where(days.falling, days.market, 0).sum(axis=1))
+    assert dips.height > 5 and np.abs(sums[0] - sums[1]).max() < 0.02
 
 
 def test_the_order_of_rows_decides_nothing(world, in_one_go):
