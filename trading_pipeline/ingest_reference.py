@@ -23,6 +23,8 @@ from trading_pipeline.storage.lake import Lake
 from trading_pipeline.tables import MOMENT, Table
 
 _CLOCKS = ("available_at", "known_at")
+_NOT_COMPARED = (*_CLOCKS, "payload")
+"""A payload holds the time of day it was made at: compared, every second look would be a revision."""
 _SHOWN = 20
 
 
@@ -129,7 +131,7 @@ def versions_to_add(table: Table, stored: pl.DataFrame, told: pl.DataFrame, now:
     """
     if told.is_empty():
         return told, 0
-    facts = [name for name in table.names if name not in _CLOCKS and name not in table.key]
+    facts = [name for name in table.names if name not in _NOT_COMPARED and name not in table.key]
     key = list(table.key)
     said = pl.struct(facts).hash(seed=0)
     old = stored.select(*key, *_CLOCKS, said=said, told=pl.lit(False))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from trading_pipeline.providers.base import BarProvider, Quota, Throttle
     from trading_pipeline.providers.base import Progress as ProviderProgress
     from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
+    from trading_pipeline.research.macro import SeriesKind
     from trading_pipeline.storage.lake import Lake
     from trading_pipeline.storage.server import Databases
     from trading_pipeline.storage.warehouse import Warehouse
@@ -126,8 +127,15 @@ class World:
 
     @cached_property
     def as_of(self) -> datetime:
-        """The one moment as of which everything derived in this world is computed: when it was first asked for."""
+        """The one moment as of which everything derived in this world is computed: when it was first asked for.
+
+        A receipt sets it anew: steps of a run that read one table may come before another is received, and what they
+        saw of theirs is what there is of it.
+        """
         return self.now()
+
+    def _received_more(self) -> None:
+        self.__dict__.pop("as_of", None)
 
     def latest_session(self, market: Market) -> date:
         """The last session whose bars are final by now and that the provider can tell of."""
@@ -225,6 +233,7 @@ class World:
             entries = self.lake.read(market.name, RECEIVED_WATCHLIST.name)
             changes = watchlist_changes(entries, tickers, market, self.now(), self.instruments(market))
             self.lake.append(market.name, RECEIVED_WATCHLIST.name, changes)
+        self._received_more()
         return changes
 
     def receive(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> IngestReport:
@@ -274,6 +283,7 @@ class World:
                 for first, theirs in asked.items()
                 if theirs or first == sessions[0]
             ]
+        self._received_more()
         if not reports:
             return IngestReport(market.name, self.provider.name, sessions[0], sessions[-1], self.now())
         return merged(reports)
@@ -306,7 +316,7 @@ class World:
             ]
         )
 
-    def macro_instruments(self, market: Market) -> dict[str, tuple[str, str]]:
+    def macro_instruments(self, market: Market) -> dict[str, tuple[str, SeriesKind]]:
         """(key of the series, its kind: index or yield) by instrument id, of the macro series this world's provider
         quotes."""
         benchmark, volatility = self.index_tickers(market)
@@ -360,8 +370,12 @@ class World:
     def received(
         self, market: Market, table: Table, first: date | None = None, last: date | None = None
     ) -> pl.DataFrame:
-        """Every version received of a table of facts that was available by the world's as-of moment."""
-        rows = self.lake.read(market.name, table, first, last)
+        """Every version received of a table of facts that was available by the world's as-of moment.
+
+        Without the payload of snapshots, 3 to 10 KB a row that nothing derived reads.
+        """
+        columns = [name for name in table.names if name != "payload"]
+        rows = self.lake.read(market.name, table, first, last, columns=columns)
         return rows.filter(pl.col("available_at") <= pl.lit(self.as_of, MOMENT)).sort(table.key_columns)
 
     def receive_fundamentals(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
@@ -391,6 +405,7 @@ class World:
             market, list(ids), asked, now=self.now(), progress=self._telling(market, RECEIVED_FUNDAMENTALS)
         )
         store(report, batch, **self._place(market, RECEIVED_FUNDAMENTALS, provider.name, ids))
+        self._received_more()
         return report
 
     def receive_statements(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
@@ -407,14 +422,18 @@ class World:
             market, list(ids), now=self.now(), progress=self._telling(market, RECEIVED_STATEMENTS)
         )
         store(report, batch, **self._place(market, RECEIVED_STATEMENTS, provider.name, ids))
+        self._received_more()
         return report
 
     def receive_earnings(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
-        """Ask every voice for the reports of `members`, results back and dates ahead, and store what is new.
+        """Ask for the reports of `members`, results back and dates ahead, and store what is new.
+
+        The first voice is asked about everybody, the others where it has a hole or a report is near.
 
         What a provider told of a coming report and no longer tells is stored as withdrawn.
         """
         from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.providers.earnings_voices import EarningsVoices
         from trading_pipeline.research.earnings import LOOKBACK
 
         report = ReferenceReport(RECEIVED_EARNINGS.name)
@@ -423,27 +442,27 @@ class World:
         exchange, now = calendar(market.exchange), self.now()
         today = exchange.local_date(now)
         first = exchange.offset(sessions[0], -LOOKBACK)
-        for provider in self.earnings_providers:
-            ids = self._symbols_at(provider, market, members, sessions)
-            batch = provider.earnings(
-                market,
-                list(ids),
-                first,
-                today + EARNINGS_AHEAD,
-                now=now,
-                progress=self._telling(market, RECEIVED_EARNINGS),
-            )
-            stored = self.received(market, RECEIVED_EARNINGS, today, None)
-            answered = [ids[symbol] for symbol in batch.answered if symbol in ids]
+        voices = EarningsVoices(self.earnings_providers).ask(
+            market,
+            lambda provider: self._symbols_at(provider, market, members, sessions),
+            first,
+            today + EARNINGS_AHEAD,
+            now=now,
+            progress=self._telling(market, RECEIVED_EARNINGS),
+        )
+        stored = self.lake.read(market.name, RECEIVED_EARNINGS, today)
+        for voice in voices:
+            name, told = voice.provider.name, voice.batch.rows.select("symbol", "fiscal_period").unique()
+            answered = [voice.ids[symbol] for symbol in voice.batch.answered if symbol in voice.ids]
             standing = (
-                stored.filter((pl.col("provider") == provider.name) & pl.col("instrument_id").is_in(answered))
+                stored.filter((pl.col("provider") == name) & pl.col("instrument_id").is_in(answered))
                 .sort("available_at", "known_at")
                 .unique(RECEIVED_EARNINGS.key, keep="last", maintain_order=True)
                 .filter(~pl.col("withdrawn") & pl.col("eps_actual").is_null() & (pl.col("report_date") > today))
             )
-            told = batch.rows.select("symbol", "fiscal_period").unique()
             gone = standing.join(told, on=["symbol", "fiscal_period"], how="anti")
-            store(report, batch, gone=gone, **self._place(market, RECEIVED_EARNINGS, provider.name, ids))
+            store(report, voice.batch, gone=gone, **self._place(market, RECEIVED_EARNINGS, name, dict(voice.ids)))
+        self._received_more()
         return report
 
     def receive_news(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
@@ -460,6 +479,7 @@ class World:
             ids = self._symbols_at(provider, market, members, sessions)
             batch = provider.news(market, list(ids), since, now, now=now, progress=self._telling(market, RECEIVED_NEWS))
             store(report, batch, **self._place(market, RECEIVED_NEWS, provider.name, ids))
+        self._received_more()
         return report
 
     def desk_universe(self, market: Market) -> str:

@@ -17,7 +17,7 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from trading_pipeline.clock import fixed_clock
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import US, Market
 from trading_pipeline.providers.base import DailyBarsBatch
+from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings, load_settings
 from trading_pipeline.tables import ALL_TABLES, Kind
@@ -248,6 +249,38 @@ class OtherFuture:
         prices = [pl.when(after).then(pl.col(name) * 4 / 3).otherwise(pl.col(name)) for name in _PRICES]
         batch.bars = batch.bars.with_columns(
             *prices, volume=pl.when(after).then(pl.col("volume") * 1.5).otherwise(pl.col("volume"))
+        )
+        return batch
+
+    def fundamentals(self, *given: Any, **how: Any) -> ReferenceBatch:
+        """The plain answer, in which what becomes available after `last` is half the price and twice the debt."""
+        return self._other(
+            self.plain.fundamentals(*given, **how),
+            price=pl.col("price") / 2,
+            debt_to_equity=pl.col("debt_to_equity") * 2,
+            sector=pl.lit("Energy"),
+        )
+
+    def statements(self, *given: Any, **how: Any) -> ReferenceBatch:
+        """The plain answer, every later figure doubled."""
+        return self._other(self.plain.statements(*given, **how), value=pl.col("value") * 2)
+
+    def earnings(self, *given: Any, **how: Any) -> ReferenceBatch:
+        """The plain answer, later told dates three days later and results of another sign."""
+        return self._other(
+            self.plain.earnings(*given, **how),
+            report_date=pl.col("report_date") + timedelta(days=3),
+            eps_actual=-pl.col("eps_actual"),
+        )
+
+    def news(self, *given: Any, **how: Any) -> ReferenceBatch:
+        """The plain answer, every later headline another one."""
+        return self._other(self.plain.news(*given, **how), title=pl.lit("Shares plunge after fraud probe"))
+
+    def _other(self, batch: ReferenceBatch, **changed: pl.Expr) -> ReferenceBatch:
+        after = pl.col("available_at") > final_at(US, self.last)
+        batch.rows = batch.rows.with_columns(
+            pl.when(after).then(told).otherwise(pl.col(name)).alias(name) for name, told in changed.items()
         )
         return batch
 

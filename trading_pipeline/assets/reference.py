@@ -45,6 +45,8 @@ from trading_pipeline.world import World
 GROUP = "reference"
 LIVE_ONLY = RECEIVED_FUNDAMENTALS.name
 """Most providers tell it of the session under way alone."""
+SESSIONS_AHEAD = 80
+"""How far ahead the calendar is handed to what counts the sessions until a report: beyond a quarter of them."""
 
 _SAYS = {
     RECEIVED_FUNDAMENTALS: (
@@ -61,6 +63,13 @@ _SAYS = {
     ),
     RECEIVED_NEWS: "Articles about the members as each provider gave them, with both clocks.",
 }
+
+
+def _moments_around(market: Market, sessions: list[date], lookback: int) -> pl.DataFrame:
+    """`decision_moments` from `lookback` sessions before the run's to months after: the calendar is known ahead."""
+    exchange = calendar(market.exchange)
+    span = exchange.between(exchange.offset(sessions[0], -lookback), exchange.offset(sessions[-1], SESSIONS_AHEAD))
+    return decision_moments(market, span)
 
 
 def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
@@ -151,7 +160,7 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
             universe_members.filter(pl.col("session") >= sessions[0]),
             excess_returns(bars, actions, universe_members, benchmark),
             sessions,
-            decision_moments(market, sessions),
+            _moments_around(market, sessions, earnings_science.LOOKBACK),
             [provider.name for provider in world.earnings_providers],
         )
 
@@ -170,12 +179,12 @@ def build(market: Market, provider: ProviderName) -> list[dg.AssetsDefinition]:
     )
     def news(context: dg.AssetExecutionContext, universe_members: pl.DataFrame) -> pl.DataFrame:
         world, sessions = world_of(context), run_sessions(context)
-        first = calendar(market.exchange).offset(sessions[0], -news_science.LOOKBACK - 1)
+        first = calendar(market.exchange).offset(sessions[0], -news_science.LOOKBACK)
         return news_science.news(
-            world.received(market, RECEIVED_NEWS, first, None),
+            world.received(market, RECEIVED_NEWS, first),
             universe_members,
             sessions,
-            decision_moments(market, [*calendar(market.exchange).between(first, sessions[-1])]),
+            _moments_around(market, sessions, news_science.LOOKBACK),
         )
 
     @session_asset(

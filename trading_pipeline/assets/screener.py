@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from trading_pipeline.assets.common import run_sessions, session_asset, world_of
+from trading_pipeline.assets.common import run_sessions, session_asset
 from trading_pipeline.markets import Market
 from trading_pipeline.research import screener as science
 from trading_pipeline.research.bars.daily import usable

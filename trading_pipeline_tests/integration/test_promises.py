@@ -89,7 +89,10 @@ def test_rows_are_there_to_be_compared(name: str, one_run: Site) -> None:
     assert one_run.contents(name, XNYS.between(BARS_FROM, LAST) if name in BARS_ASSETS else SPAN).height > 0
 
 
-BARS_ASSETS = {"corporate_actions", "bar_issues", "daily_bars", "market_data", "universe_members"}
+BARS_ASSETS = {
+    *("corporate_actions", "bar_issues", "daily_bars", "market_data", "universe_members"),
+    *("indicators", "fundamentals", "earnings_calendar", "news", "macro_series"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,8 @@ def test_another_future_moves_nothing_of_the_past(name: str, one_run: Site, othe
 
 def test_the_other_future_is_another_one(one_run: Site, other_future: Site) -> None:
     """What the test above compares against did differ."""
-    assert differences("daily_bars", one_run.contents("daily_bars", SPAN), other_future.contents("daily_bars", SPAN))
+    for name in ("daily_bars", "fundamentals", "earnings_calendar", "news"):
+        assert differences(name, one_run.contents(name, SPAN), other_future.contents(name, SPAN)), name
 
 
 @pytest.fixture(scope="module")

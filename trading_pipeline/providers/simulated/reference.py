@@ -38,7 +38,7 @@ from trading_pipeline.sessions import calendar
 class SimulatedReference:
     """The reference data of the simulated markets. Mixed into `SimulatedProvider`."""
 
-    lag: ClassVar[timedelta]
+    lag: timedelta
     dated = True
     seed: int
     companies: int

@@ -91,6 +91,8 @@ class YahooFundamentals:
     ) -> ReferenceBatch:
         """A snapshot of each symbol as of `now`, told of the latest session that had begun.
 
+        In the evening of the session it says what stood there at the close: it was available since the bars were final.
+
         `LiveOnly` where any other session is asked for. A symbol that Yahoo does not know is `NotFound`; one that it
         knows by its quote alone (a currency, a coin) is told with what there is.
         """
@@ -107,7 +109,7 @@ class YahooFundamentals:
         def ask(symbol: str, get: _Get) -> pl.DataFrame:
             modules = get.summary(MODULES)
             peg = None if _states_peg(modules) else get.latest(_PEG, now)
-            return snapshot_of(symbol, modules, peg, session=live, available_at=now)
+            return snapshot_of(symbol, modules, peg, session=live, available_at=_available_at(market, live, now))
 
         return self._asked(symbols, ask, FUNDAMENTALS_SCHEMA, now, progress)
 
@@ -249,6 +251,17 @@ class _Get:
         if self._exchange.told is None:
             raise ProviderDown(f"Yahoo led the request for {symbol} to another page")
         return self._exchange.told
+
+
+def _available_at(market: Market, session: date, now: datetime) -> datetime:
+    """When the public could have what is told of `session` at `now`.
+
+    In the evening of the session: since its bars were final, like the bars themselves. During it, or on a later day
+    (an analyst may have spoken since): now.
+    """
+    exchange = calendar(market.exchange)
+    final = exchange.close_at(session) + market.data_lag
+    return final if final <= now and exchange.local_date(now) == session else now
 
 
 def _live_session(market: Market, now: datetime) -> date:

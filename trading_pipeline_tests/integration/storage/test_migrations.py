@@ -15,6 +15,7 @@ SQL_TYPES = {
     pl.String(): "text",
     pl.Float64(): "double precision",
     pl.Int32(): "integer",
+    pl.Int64(): "bigint",
     pl.Boolean(): "boolean",
     pl.Date(): "date",
     MOMENT: "timestamp with time zone",
