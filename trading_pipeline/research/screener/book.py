@@ -73,7 +73,7 @@ class Book:
         bars = indicators.filter(pl.col("session").is_in(judged.implode()))
         panel = Panel.of(bars)
         size = panel.shape[0] * panel.shape[1]
-        place = {"indicators": _places(panel, bars, size)}
+        place = {"indicators": _places("indicators", panel, bars, size)}
         universes, sectors, is_member = _membership(panel, members, size)
         rows = np.flatnonzero(is_member & (place["indicators"] >= 0))
         inputs = {"indicators": bars}
@@ -83,7 +83,7 @@ class Book:
             ("liquidity", liquidity),
         ):
             inputs[name] = frame
-            place[name] = _places(panel, frame, size)
+            place[name] = _places(name, panel, frame, size)
         axis = pl.DataFrame({"session": pl.Series(panel.sessions, dtype=pl.Date)})
         environment = axis.join(
             market_regime.select("session", "environment"), on="session", how="left", maintain_order="left"
@@ -185,12 +185,14 @@ def _quality(name: str) -> pl.Expr:
     return pl.col("data_quality").alias(name)
 
 
-def _places(panel: Panel, frame: pl.DataFrame, size: int) -> Integers:
+def _places(name: str, panel: Panel, frame: pl.DataFrame, size: int) -> Integers:
     """For each cell of the panel the row of `frame` that speaks of it, -1 where none does."""
     at = np.full(size, -1, dtype=np.int64)
     cells = panel.cells(frame)
     inside = np.flatnonzero(cells >= 0)
     at[cells[inside]] = inside
+    if np.count_nonzero(at >= 0) != len(inside):
+        raise ValueError(f"two rows of {name} share a session and an instrument; pass one version of each")
     return at
 
 

@@ -10,6 +10,7 @@ Everything is judged within one session; only the tone of the news looks back. S
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -87,10 +88,32 @@ def screener_scores(
         members, indicators, market_regime, fundamentals, earnings_calendar, news,
         _NO_LIQUIDITY if liquidity is None else liquidity, rules, sessions,
     )  # fmt: skip
-    return pl.concat([_scored(book.part(rows, rules), rules) for rows in book.blocks(BLOCK)])
+    says = _Expressions.of(rules)
+    return pl.concat([_scored(book.part(rows, rules), rules, says) for rows in book.blocks(BLOCK)])
 
 
-def _scored(book: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+@dataclass(frozen=True)
+class _Expressions:
+    """What is said of each row, as expressions: built once, since building them costs as much as a small block."""
+
+    raised: list[pl.Expr]
+    verdict: list[list[pl.Expr]]
+    held_back_by: pl.Expr
+    texts: list[pl.Expr]
+
+    @classmethod
+    def of(cls, rules: Rules) -> _Expressions:
+        flags = all_flags(rules)
+        limits = caps(rules, flags)
+        return cls(
+            raised=[*gate_columns(rules), *(flag_column(flag) for flag in flags)],
+            verdict=verdict_columns(rules, limits),
+            held_back_by=held_back_by(limits).alias("held_back_by"),
+            texts=[*gate_summary(rules), flag_summary(flags), reasons(rules, flags).alias("reasons")],
+        )
+
+
+def _scored(book: pl.DataFrame, rules: Rules, says: _Expressions) -> pl.DataFrame:
     sectors = stocks_by_sector(book)
     of_sector = sector_measures(book, sectors, rules.sectors.least)
     book = book.with_columns(pl.Series(name, values).fill_nan(None) for name, values in of_sector.items())
@@ -106,12 +129,10 @@ def _scored(book: pl.DataFrame, rules: Rules) -> pl.DataFrame:
         APPLICABLE["last_surprise"].alias("judged_last_surprise"),
         size_bucket(pl.col("market_cap"), rules.sizes.mid, rules.sizes.large, rules.sizes.mega).alias("size_bucket"),
     )
-    flags = all_flags(rules)
-    limits = caps(rules, flags)
-    book = book.with_columns(*gate_columns(rules), *(flag_column(flag) for flag in flags))
-    for step in verdict_columns(rules, limits):
+    book = book.with_columns(says.raised)
+    for step in says.verdict:
         book = book.with_columns(step)
-    book = book.with_columns(held_back_by(limits).alias("held_back_by"))
+    book = book.with_columns(says.held_back_by)
 
     by_points = book.select(
         pl.when(~pl.col("held_back")).then("points_to_next").otherwise(None).fill_null(float("nan"))
@@ -123,12 +144,10 @@ def _scored(book: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     by_sector = Groups.of(codes_of(book["session"], book["sector"]))
     least = rules.peers.least
     return book.with_columns(
-        *gate_summary(rules),
-        flag_summary(flags),
+        *says.texts,
         _series("sector_percentile", by_sector.percentile(judged.total, least)),
         _series("size_percentile", by_size(book["session"], book["size_bucket"]).percentile(judged.total, least)),
         pl.when(pl.col("next_verdict").is_not_null()).then(as_json(needed)).alias("sensitivity"),
-        reasons(rules, flags).alias("reasons"),
         pl.col("close").alias("price"),
         pl.lit(rules.version).alias("rules_version"),
         pl.col("bar_quality").alias("data_quality"),

@@ -425,6 +425,13 @@ def test_a_member_without_a_bar_has_no_row_and_no_members_no_rows(sound):
     assert sound.but(indicators=sound.indicators.clear()).scores().is_empty()
 
 
+@pytest.mark.parametrize("frame", ["indicators", "fundamentals", "calendar", "liquidity"])
+def test_two_rows_of_one_key_are_refused(sound, frame):
+    twice = pl.concat([getattr(sound, frame), getattr(sound, frame)[:1]])
+    with pytest.raises(ValueError, match="share a session and an instrument"):
+        sound.but(**{frame: twice}).scores()
+
+
 def test_the_sector_is_the_members_or_else_the_providers_under_its_usual_name(sound):
     told = sound.fundamentals.with_columns(sector=pl.lit("Financial Services"))
     assert sound.but(fundamentals=told).row()["sector"] == "Industrials"
