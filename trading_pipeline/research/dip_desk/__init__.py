@@ -5,7 +5,7 @@ scores, and words by a language model (`analyst/`).
 """
 
 from trading_pipeline.research.dip_desk.analysis import ANALYSIS_COLUMNS, analysis
-from trading_pipeline.research.dip_desk.causes import CAUSE_COLUMNS, CAUSES, LOOKBACK, causes
+from trading_pipeline.research.dip_desk.causes import CAUSE_COLUMNS, CAUSES, LOOKBACK, REFERENCE_LOOKBACK, causes
 from trading_pipeline.research.dip_desk.members import ALL, TOO_BIG_TO_FAIL, desk_members
 from trading_pipeline.research.dip_desk.rules import Rules, load_rules
 
@@ -15,6 +15,7 @@ __all__ = [
     "CAUSES",
     "CAUSE_COLUMNS",
     "LOOKBACK",
+    "REFERENCE_LOOKBACK",
     "TOO_BIG_TO_FAIL",
     "Rules",
     "analysis",
