@@ -16,10 +16,16 @@ from polars.testing import assert_frame_equal
 from trading_pipeline import tables
 from trading_pipeline.research.dips import LEAST_PEERS, LOOKBACK, dip_opportunities
 from trading_pipeline.research.indicators import indicators
+from trading_pipeline.tables.dips import CAUSE_COLUMNS
 
 BENCHMARK = "us:SPY"
 THRESHOLDS = (5.0, 10.0, 15.0)
 NO_ACTIONS = tables.CORPORATE_ACTIONS.empty().select("session", "instrument_id", "kind", "value")
+FALLS = replace(
+    tables.DIP_OPPORTUNITIES,
+    columns=tuple(column for column in tables.DIP_OPPORTUNITIES.columns if column not in CAUSE_COLUMNS),
+)
+"""What the table says of the fall itself; the dip desk adds its cause."""
 PARTS = ("market_part", "sector_part", "company_part")
 
 
@@ -41,7 +47,7 @@ def find(market, sessions, thresholds=THRESHOLDS):
         thresholds,
         sessions,
     )
-    return tables.DIP_OPPORTUNITIES.conform(result)
+    return FALLS.conform(result)
 
 
 def run(market, sessions):
