@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,42 +10,30 @@ import polars as pl
 import pytest
 
 from trading_pipeline.reports.briefing import TOP_DIPS, render
-from trading_pipeline_tests.briefings import briefing_inputs, dip_rows, quiet_inputs
+from trading_pipeline.reports.decisions import ranked
+from trading_pipeline_tests.briefings import TEARSHEETS, briefing_inputs, dip_rows, quiet_inputs, score_rows
+from trading_pipeline_tests.opened import CHROMIUM, DESK, NO_CHROMIUM, PAPER, PHONE, TABLET, Opened, browser
 
-sync_api = pytest.importorskip("playwright.sync_api")
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DESK, TABLET, PHONE = {"width": 1280, "height": 900}, {"width": 800, "height": 1100}, {"width": 390, "height": 844}
-PAPER = {"width": 703, "height": 1000}  # A4 less its margins, in CSS pixels
+pytest.importorskip("playwright.sync_api")
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"),
+    pytest.mark.skipif(CHROMIUM is None, reason=NO_CHROMIUM),
 ]
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """The installed Chromium, without a window."""
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
+    with browser() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pages as files, the way the lake keeps them."""
-    folder = tmp_path_factory.mktemp("briefings")
+    folder = tmp_path_factory.mktemp("reports") / "daily_briefing"
+    folder.mkdir()
     hostile = dip_rows().with_columns(
         ticker=pl.when(pl.int_range(pl.len()) == 0)
         .then(pl.lit("<img src=x onerror=document.title='owned'>" + "W" * 60))
@@ -55,27 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, inputs in {
         "full": briefing_inputs(),
         "quiet": quiet_inputs(),
-        "hostile": briefing_inputs(dips=hostile),
+        "hostile": briefing_inputs(dips=hostile, names=hostile.select("instrument_id", name="ticker")),
     }.items():
         (folder / f"{name}.html").write_text(render(inputs), encoding="utf-8")
     return folder
-
-
-class Opened:
-    """A page in a tab, with everything it complained of or asked for."""
-
-    def __init__(self, tab: Any, address: str) -> None:
-        self.tab = tab
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        tab.on("console", lambda message: self.complaints.append(message.text))
-        tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        tab.on("request", lambda request: self.requests.append(request.url))
-        tab.goto(address)
-
-    def ask(self, script: str) -> Any:
-        """What a line of JavaScript says in the page."""
-        return self.tab.evaluate(script)
 
 
 @pytest.fixture
@@ -100,16 +70,9 @@ def test_a_page_fits_its_screen_complains_of_nothing_and_asks_for_nothing(opened
     page = opened(name, size, scheme)
     assert page.complaints == []
     assert page.requests == [page.tab.url]
-    page.ask("document.querySelectorAll('details').forEach(part => part.open = true)")
+    page.unfold()
     assert page.ask("document.documentElement.scrollWidth") <= size["width"]
-    beyond_the_margin = """() => {
-      const main = document.querySelector('main');
-      const edge = main.getBoundingClientRect().right - parseFloat(getComputedStyle(main).paddingRight);
-      return [...main.querySelectorAll('*')]
-        .filter(element => !element.closest('.scroll, svg') && element.getBoundingClientRect().right > edge + 1)
-        .map(element => element.outerHTML.slice(0, 80));
-    }"""
-    assert page.ask(beyond_the_margin) == []
+    assert page.beyond_the_margin() == []
 
 
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
@@ -140,6 +103,83 @@ def test_numbers_line_up_on_the_right_with_digits_of_one_width(opened):
     assert "tabular-nums" in page.ask("getComputedStyle(document.body).fontVariantNumeric")
 
 
+LEADERS = ".leaders"
+POINTS, TICKER, REPORT = 3, 1, 9
+
+
+def test_a_click_on_a_columns_head_sorts_by_it_and_another_the_other_way(opened):
+    page = opened("full", DESK)
+    published = page.column(LEADERS, TICKER)
+    assert [row.split()[0] for row in published] == ranked(score_rows())["ticker"].head(15).to_list()
+    points = page.tab.locator(f"{LEADERS} th", has_text="Points")
+    points.get_by_role("button").click()
+    assert points.get_attribute("aria-sort") == "descending"
+    shown = [float(value) for value in page.column(LEADERS, POINTS)]
+    assert shown == sorted(shown, reverse=True)
+    points.get_by_role("button").click()
+    assert points.get_attribute("aria-sort") == "ascending"
+    assert [float(value) for value in page.column(LEADERS, POINTS)] == shown[::-1]
+    names = page.tab.locator(f"{LEADERS} th", has_text="Ticker")
+    names.get_by_role("button").click()
+    assert (names.get_attribute("aria-sort"), points.get_attribute("aria-sort")) == ("ascending", None)
+    assert page.column(LEADERS, TICKER) == sorted(published)
+
+
+def test_unknown_values_stay_last_whichever_way_a_column_is_sorted(opened):
+    page = opened("full", DESK)
+    button = page.tab.locator(f"{LEADERS} th", has_text="Next report").get_by_role("button")
+    for _ in range(2):
+        button.click()
+        days = page.column(LEADERS, REPORT)
+        known = [day for day in days if day != "–"]
+        assert days == [*known, *["–"] * (len(days) - len(known))]
+        assert len(known) < len(days)
+
+
+def test_the_keyboard_alone_sorts_a_table(opened):
+    page = opened("full", DESK)
+    page.tab.locator(f"{LEADERS} thead button").first.focus()
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.press("Enter")
+    assert page.ask("document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+    assert page.column(LEADERS, TICKER) == sorted(page.column(LEADERS, TICKER))
+    page.tab.keyboard.press("Space")
+    assert page.ask("document.activeElement.closest('th').getAttribute('aria-sort')") == "descending"
+
+
+def test_on_a_phone_cards_are_sorted_by_a_list_and_put_back(opened):
+    page = opened("full", PHONE)
+    published = page.column(".dips", 0)
+    chosen = page.tab.locator("section:has(#dips) .sort-by select")
+    chosen.select_option(label="Price")
+    prices = [float(value.split()[-1].replace(",", "")) for value in page.column(".dips", 2)]
+    assert prices == sorted(prices, reverse=True)
+    chosen.select_option(label="as published")
+    assert page.column(".dips", 0) == published
+    assert page.tab.locator(f"{LEADERS} thead button").first.is_visible() is False
+    assert opened("full", DESK).tab.locator(".sort-by").first.is_visible() is False
+
+
+def test_every_table_worth_sorting_can_be_sorted(opened):
+    page = opened("full", DESK)
+    page.unfold()
+    without = "[...document.querySelectorAll('table:not(.sortable)')].map(table => table.caption.innerText)"
+    assert page.ask(without) == ["Largest gains", "Largest losses"]
+    sorting = "[...document.querySelectorAll('table.sortable')].every(table => table.querySelector('thead button'))"
+    assert page.ask(sorting)
+
+
+def test_a_name_leads_to_its_tearsheet_where_there_is_one(opened, folder):
+    page = opened("full", PHONE)
+    links = page.ask("[...document.querySelectorAll('main a')].map(link => link.getAttribute('href'))")
+    assert set(links) == set(TEARSHEETS.values())
+    target = folder / TEARSHEETS["us:QAL"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text("<title>the tearsheet</title>", encoding="utf-8")
+    page.tab.locator(".desk a.ticker", has_text="QAL").click()
+    assert page.tab.title() == "the tearsheet"
+
+
 def test_the_dark_page_is_dark_and_its_lines_are_re_coloured(opened):
     background, close = (
         "getComputedStyle(document.body).backgroundColor",
@@ -151,35 +191,12 @@ def test_the_dark_page_is_dark_and_its_lines_are_re_coloured(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(opened, scheme):
-    """WCAG AA: a contrast of 4.5 for text, 3 for large text."""
-    page = opened("full", DESK, scheme)
-    weak = page.ask(
-        """() => {
-          const channels = colour => colour.match(/[\\d.]+/g).map(Number);
-          const luminance = colour => channels(colour).slice(0, 3).map(value => value / 255)
-            .map(value => value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
-            .reduce((sum, value, n) => sum + value * [0.2126, 0.7152, 0.0722][n], 0);
-          const behind = element => {
-            for (let at = element; at; at = at.parentElement) {
-              const colour = getComputedStyle(at).backgroundColor;
-              if ((channels(colour)[3] ?? 1) > 0) return colour;
-            }
-          };
-          const found = [];
-          const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-          while (walker.nextNode()) {
-            const element = walker.currentNode.parentElement;
-            if (!walker.currentNode.data.trim() || element.closest('svg, style')) continue;
-            const style = getComputedStyle(element);
-            const [a, b] = [luminance(style.color), luminance(behind(element))].sort((x, y) => y - x);
-            const large = parseFloat(style.fontSize) >= 24;
-            if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) found.push(element.outerHTML.slice(0, 80));
-          }
-          return found;
-        }"""
-    )
-    assert weak == []
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_text_stands_out_from_what_is_behind_it_and_is_large_enough(opened, size, scheme):
+    page = opened("full", size, scheme)
+    page.unfold()
+    assert page.weak_text() == []
+    assert page.small_text() == []
 
 
 def test_on_paper_it_is_light_fits_the_sheet_and_stays_a_table(opened):
@@ -206,7 +223,7 @@ def test_a_hostile_ticker_is_shown_and_not_run(opened):
 
 def test_the_other_dips_open_on_demand(opened):
     page = opened("full", DESK)
-    rest = page.tab.locator("table.compact")
+    rest = page.tab.locator("section:has(#dips) table.compact")
     assert not rest.is_visible()
     page.tab.get_by_text("28 more dips").click()
     assert rest.is_visible()
