@@ -179,6 +179,20 @@ def _held_back(score: Mapping[str, Any]) -> str:
     return f"Its points would make it a {score['next_verdict']}, but {why}"
 
 
+def peer_line(score: Mapping[str, Any]) -> str:
+    """Where its total stands among its sector and its size; empty where neither is known."""
+    places = [(score["sector_percentile"], "its sector")]
+    if score["size_bucket"] != "unknown":
+        places.append((score["size_percentile"], f"{score['size_bucket']}-caps"))
+    said = [
+        f"the best of {among}" if round(place, 6) >= 100 else f"ahead of {wording.number(place, 0)}% of {among}"
+        for place, among in places
+        if place is not None
+    ]
+    line = " and ".join(said)
+    return f"{line[0].upper()}{line[1:]}." if line else ""
+
+
 def cause_name(cause: str | None) -> str:
     """The cause of a dip in a word."""
     return CAUSES.get(cause, (spelled(cause), ""))[0] if cause else "Not told"

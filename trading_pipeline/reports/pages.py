@@ -44,6 +44,7 @@ def environment() -> Environment:
         "share": wording.share,
         "amounts": wording.amounts,
         "size": decisions.size,
+        "peer_line": decisions.peer_line,
         "verdict_line": decisions.verdict_line,
         "components": decisions.COMPONENTS,
         "causes": decisions.CAUSES,

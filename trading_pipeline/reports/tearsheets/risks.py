@@ -82,9 +82,11 @@ def risks(
     for place, line in enumerate(told):
         always = len(told) > 1 and place == len(told) - 1
         found.append(Risk(15 if always else max(68 - 6 * place, 20), "The dip", line))
-    if environment in _ENVIRONMENTS:
+    # The desk's rules speak of a weak market and of a lively price themselves.
+    by_rules = words is not None and words["source"] == "rules"
+    if environment in _ENVIRONMENTS and not by_rules:
         found.append(Risk(*_ENVIRONMENTS[environment]))
-    if volatility is not None and volatility >= LIVELY:
+    if volatility is not None and volatility >= LIVELY and not by_rules:
         text = f"{wording.percent(volatility, 0)} a year, so a tenth up or down within a month is normal."
         found.append(Risk(44, "It moves a lot", text))
     for column, label in decisions.COMPONENTS.items():

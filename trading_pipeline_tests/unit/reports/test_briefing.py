@@ -128,7 +128,7 @@ def test_a_name_opens_its_tearsheet_only_where_there_is_one(page):
 
 def test_the_desk_says_why_what_to_do_and_how_much_what_may_be_bought_first(page):
     shown = text(section(page, "desk"))
-    assert "24 names on the desk are 5% or more below the 52-week high: 10 to buy, 5 to wait, 9 to avoid." in shown
+    assert "24 names on the desk are 5% or more below the 52-week high: 10 to buy, 5 to wait for, 9 to avoid." in shown
     assert "QAN Energy 24.5% Strong Buy A Company 60% of it Buy 2–4 % $2,000–4,000" in shown
     assert "Do not buy yet, keep it on the list." in shown
     assert shown.index("QAL ") > shown.index("XON ") > shown.index("QAN ")

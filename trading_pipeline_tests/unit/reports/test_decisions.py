@@ -108,6 +108,15 @@ def test_a_verdict_says_what_holds_it_back():
     assert "Its points would make it a Buy, but too little is known about it." in thin
 
 
+def test_the_place_among_peers_is_told_in_words():
+    assert (
+        decisions.peer_line(score("AAA", "Buy", 66.0)) == "Ahead of 81% of its sector and ahead of 74% of large-caps."
+    )
+    alone = score("AAA", "Buy", 66.0, sector_percentile=100.0, size_bucket="unknown")
+    assert decisions.peer_line(alone) == "The best of its sector."
+    assert decisions.peer_line({**alone, "sector_percentile": None}) == ""
+
+
 def test_without_a_total_the_line_says_how_little_is_known():
     line = decisions.verdict_line(score("AAA", "No verdict", None, confidence=0.22))
     assert line == "Too little is known to judge it: 22% of the inputs."

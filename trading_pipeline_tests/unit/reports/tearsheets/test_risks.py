@@ -29,7 +29,7 @@ def test_a_limit_missed_beyond_measure_and_a_line_of_another_form():
 
 def test_failed_checks_come_first_and_unknown_ones_last():
     judged = gates(f"{GATES_PASSED}\n{GATE_FAILED}")
-    words = {"risks": "A second blow is possible.\nIt moves a lot.\nA dip can always go deeper."}
+    words = {"risks": "A second blow is possible.\nIt fell before.\nA dip can always go deeper.", "source": "claude"}
     found = risks(score("AAA", "Hold", 60.0, flags="value_trap,overbought"), judged, words, 0.46, "D")
     assert [risk.title for risk in found] == [
         "It fails a check: can carry its debt",
@@ -45,6 +45,14 @@ def test_failed_checks_come_first_and_unknown_ones_last():
     assert [risk.level for risk in found] == ["High"] * 3 + ["Medium"] * 4 + ["Low"] * 2
     assert found[-1].text == "A dip can always go deeper."
     assert [risk.weight for risk in found] == sorted((risk.weight for risk in found), reverse=True)
+
+
+def test_what_the_desks_rules_say_themselves_is_not_said_twice():
+    words = {
+        "risks": "A weak market takes good companies down with it.\nIt moves a lot: 46 % a year.",
+        "source": "rules",
+    }
+    assert [risk.title for risk in risks(None, [], words, 0.46, "D")] == ["The dip", "The dip"]
 
 
 def test_a_weak_part_of_the_total_is_a_risk_where_it_weighs():
