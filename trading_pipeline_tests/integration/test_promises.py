@@ -8,6 +8,7 @@ and a rerun converges. *Concurrency*: two runs of the same sessions end as one. 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
@@ -24,6 +25,7 @@ from trading_pipeline_tests.promises import (
     Worker,
     differences,
     final_at,
+    forgetful_instance,
     session_asset_names,
     steps_of,
 )
@@ -42,23 +44,29 @@ NewSite = Callable[[], Site]
 
 
 @pytest.fixture(scope="module")
-def past(new_site: NewSite) -> Site:
+def bare_site(new_site: NewSite) -> NewSite:
+    """Makes sites on which nobody looks at checks and events: the promises are about tables and pages."""
+    return lambda: replace(new_site(), instance=forgetful_instance(), checked=False)
+
+
+@pytest.fixture(scope="module")
+def past(bare_site: NewSite) -> Site:
     """A site with bars up to the eve of the span: where every other site but one begins."""
-    site = new_site()
+    site = bare_site()
     site.run(jobs.market_data_name(US), BARS_FROM, EVE)
     return site
 
 
 @pytest.fixture(scope="module")
-def begun_site(past: Site, new_site: NewSite) -> NewSite:
+def begun_site(past: Site, bare_site: NewSite) -> NewSite:
     """Makes sites that have that past."""
-    return lambda: past.copy_to(new_site())
+    return lambda: past.copy_to(bare_site())
 
 
 @pytest.fixture(scope="module")
-def one_run(new_site: NewSite) -> Site:
+def one_run(bare_site: NewSite) -> Site:
     """A site on which the whole history was filled, and the span published, by one run each."""
-    site = new_site()
+    site = bare_site()
     site.publish(BARS_FROM, FIRST, LAST)
     return site
 
