@@ -20,6 +20,7 @@ from trading_pipeline.assets import (
     regime,
     reports,
     screener,
+    tearsheets,
     universe,
 )
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
@@ -58,6 +59,7 @@ def build_definitions(
                     *regime.build(market),
                     *screener.build(market),
                     *dips.build(market),
+                    *tearsheets.build(market),
                     *reports.build(market),
                 )
             ),

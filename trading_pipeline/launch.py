@@ -185,12 +185,15 @@ class Site:
         return last
 
     def publish(self, market: Market, first: date, last: date) -> None:
-        """Publish everything of a market for the sessions from `first` to `last`; fills lookbacks on the way."""
+        """Publish the sessions from `first` to `last` of a market; fills lookbacks on the way.
+
+        Without tearsheets, 3 MB and half a second a session: they are of the day, and the UI makes those of any other.
+        """
         from trading_pipeline.automation import jobs
 
         bars_from = min(first, self._bars_from(market, first, last))
         self._told(market, jobs.market_data_name(market), bars_from, last)
-        self.execute(jobs.decisions_name(market), first, last)
+        self.execute(jobs.decisions_name(market), first, last, tearsheets=False)
 
     def _told(self, market: Market, job: str, first: date, last: date) -> None:
         """Run a job that receives, the session under way by itself where its fundamentals are told live alone."""
@@ -282,13 +285,14 @@ class Site:
         return self._materialized(received) & set(self.world.lake.sessions(market.name, DAILY_BARS))
 
     def decided(self, market: Market) -> set[date]:
-        """Sessions of which everything derived from the bars was published, and is in the lake."""
+        """Sessions of which every decision was published, and is in the lake; with tearsheets or without."""
+        from dagster import AssetSelection
+
         from trading_pipeline.automation import jobs
         from trading_pipeline.tables import MARKET_REGIME
 
-        return self._materialized(jobs.decisions_selection(market)) & set(
-            self.world.lake.sessions(market.name, MARKET_REGIME)
-        )
+        decisions = jobs.decisions_selection(market) - AssetSelection.assets(jobs.tearsheets(market))
+        return self._materialized(decisions) & set(self.world.lake.sessions(market.name, MARKET_REGIME))
 
     def _materialized(self, selection: dg.AssetSelection) -> set[date]:
         """Sessions of which every asset of the selection that has sessions was materialized.
@@ -308,10 +312,10 @@ class Site:
         have = self.judged(market)
         return next((day for day in exchange.between(origin, last) if day not in have), last)
 
-    def execute(self, job_name: str, first: date, last: date) -> None:
+    def execute(self, job_name: str, first: date, last: date, *, tearsheets: bool = True) -> None:
         """Run a job of a market for a range of sessions in this process; `RunFailed` names the steps that failed.
 
-        What cannot be told of those sessions is left out (`jobs.tellable`).
+        What cannot be told of those sessions is left out (`jobs.tellable`), and tearsheets where they are not wanted.
 
         An interrupt ends the run as a failure of its own and is raised again.
         """
@@ -321,6 +325,8 @@ class Site:
         job = self.definitions.resolve_job_def(job_name)
         market = market_named(job_name.partition("_")[0])
         told = jobs.tellable(self.definitions.resolve_asset_graph, market, job_name, first, last, self.world)
+        if not tearsheets:
+            told = sorted(set(told or job.asset_layer.executable_asset_keys) - {jobs.tearsheets(market)})
         with (self.settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
             result = job.execute_in_process(
                 instance=self.instance,

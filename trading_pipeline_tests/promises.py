@@ -123,9 +123,7 @@ class Site:
         selected = [
             key
             for key in resolved.asset_layer.executable_asset_keys
-            if key.path[0] == self.market.name
-            and key.path[-1] not in without
-            and (not only or key.path[-1] in only)
+            if key.path[0] == self.market.name and key.path[-1] not in without and (not only or key.path[-1] in only)
         ]
         how: dict[str, Any] = {"asset_selection": selected}
         if not (self.checked if checked is None else checked):
@@ -428,3 +426,13 @@ def days_before(market: Market, session: date, count: int) -> date:
     """The session `count` sessions before `session`."""
     return calendar(market.exchange).offset(session, -count)
 
+
+LAST = date(2024, 3, 15)
+XNYS = calendar("XNYS")
+BARS_FROM = XNYS.offset(LAST, -270)
+FIRST = XNYS.offset(LAST, -2)
+EVE = XNYS.offset(FIRST, -1)
+SPAN = XNYS.between(FIRST, LAST)
+ASSETS = session_asset_names()
+RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
+DERIVED = [name for name in ASSETS if name not in RECEIVED]

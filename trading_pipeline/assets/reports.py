@@ -20,15 +20,16 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
             for name in (
                 *("universe_members", "daily_bars", "corporate_actions", "bar_issues"),
                 *("indicators", "market_regime", "dip_opportunities"),
-                *("earnings_calendar", "screener_scores", "dip_analysis"),
+                *("fundamentals", "earnings_calendar", "news", "screener_scores", "dip_analysis", "tearsheets"),
             )
         ],
         group_name=GROUP,
         kinds={"html"},
         owners=OWNERS,
-        code_version="1",
+        code_version="2",
         description=(
-            "The day on one page: the environment and why, what is down and whose fault that is, what was quarantined. "
+            "The day on one page: the environment and why, the leaderboard, the dip desk, the reports ahead, what is "
+            "down and whose fault that is, what was quarantined. "
             "Opens without a network, on a phone too. On the last session of a week it looks back on the week."
         ),
         partitions_def=session_partitions(market),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from trading_pipeline.assets import features, market_data, reference, universe
+from trading_pipeline.assets import tearsheets as tearsheet_assets
 from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.tables import ALL_TABLES
@@ -61,6 +62,11 @@ def live_only(market: Market) -> dg.AssetKey:
     return key_of(market, reference.LIVE_ONLY)
 
 
+def tearsheets(market: Market) -> dg.AssetKey:
+    """The pages about single names, which are of the day they are made on."""
+    return key_of(market, tearsheet_assets.NAME)
+
+
 def tellable(
     graph: "Callable[[], BaseAssetGraph[Any]]", market: Market, job: str, first: date, last: date, world: World
 ) -> list[dg.AssetKey] | None:
@@ -89,7 +95,7 @@ def build(market: Market) -> tuple[Any, ...]:
         dg.define_asset_job(
             market_data_name(market),
             selection=market_data_selection(market),
-            description="Universes, bars, reference data, indicators: what a first run fills for the lookbacks of everything else.",
+            description="Universes, bars, reference data, indicators: what a first run fills for all lookbacks.",
         ),
         dg.define_asset_job(
             decisions_name(market),
@@ -126,5 +132,6 @@ __all__ = [
     "market_data_name",
     "market_data_selection",
     "names",
+    "tearsheets",
     "tellable",
 ]

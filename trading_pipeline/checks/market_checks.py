@@ -9,7 +9,7 @@ A range of ten years is looked at in one pass: only the columns needed are read,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
@@ -18,6 +18,7 @@ import polars as pl
 from psycopg import sql
 
 from trading_pipeline.checks.factory import Finding, Look, Sight
+from trading_pipeline.markets import Market
 from trading_pipeline.sessions import MINIMUM_DAYS_LEFT, calendar
 from trading_pipeline.storage import files
 from trading_pipeline.tables import (
@@ -371,22 +372,24 @@ def parts_add_up(sight: Sight) -> Finding:
     )
 
 
-def pages_are_whole(sight: Sight) -> Finding:
-    """Each session has its briefing, and those opened are whole pages that fetch nothing."""
-    from trading_pipeline.reports.daily import place_of
+def pages_are_whole(place_of: Callable[[Market, date], str]) -> Look:
+    """Looks at the pages of each session: those opened are whole and fetch nothing. `place_of` says where they lie."""
 
-    places = {session: place_of(sight.market, session) for session in sight.sessions}
-    folder = places[sight.sessions[-1]].rpartition("/")[0]
-    there = set(files.names_in(sight.world.settings, folder))
-    missing = [session for session, place in places.items() if place.rpartition("/")[2] not in there]
-    present = [session for session in sight.sessions if session not in set(missing)]
-    odd = [session for session in _spread(present) if _not_whole(sight, places[session])]
-    return Finding(
-        not missing and not odd,
-        f"{say(f'{len(present)} pages are there.', 'No page of', pl.Series(missing, dtype=pl.Date))}"
-        f"{say('', ' Cut short, fetching something or not marked', pl.Series(odd, dtype=pl.Date))}",
-        {"pages": len(present), "missing": len(missing), "not_whole": len(odd)},
-    )
+    def look(sight: Sight) -> Finding:
+        places = {session: place_of(sight.market, session) for session in sight.sessions}
+        folder = places[sight.sessions[-1]].rpartition("/")[0]
+        there = set(files.names_in(sight.world.settings, folder))
+        missing = [session for session, place in places.items() if place.rpartition("/")[2] not in there]
+        present = [session for session in sight.sessions if session not in set(missing)]
+        odd = [session for session in _spread(present) if _not_whole(sight, places[session])]
+        return Finding(
+            not missing and not odd,
+            f"{say(f'{len(present)} pages are there.', 'No page of', pl.Series(missing, dtype=pl.Date))}"
+            f"{say('', ' Cut short, fetching something or not marked', pl.Series(odd, dtype=pl.Date))}",
+            {"pages": len(present), "missing": len(missing), "not_whole": len(odd)},
+        )
+
+    return look
 
 
 def _spread(sessions: Sequence[date]) -> list[date]:

@@ -8,6 +8,8 @@ from trading_pipeline.checks import judgement_checks as judgements
 from trading_pipeline.checks import market_checks as tables
 from trading_pipeline.checks import receipts
 from trading_pipeline.checks.factory import Check
+from trading_pipeline.reports.daily import place_of as briefing_place
+from trading_pipeline.reports.tearsheets.places import index_place
 from trading_pipeline.storage.io_managers import SERVED
 from trading_pipeline.tables import (
     ALL_TABLES,
@@ -228,10 +230,13 @@ CHECKS: tuple[Check, ...] = (
         judgements.sizes_within_limits,
     ),
     Check("dip_analysis", "desk_is_worded", "Each dip on the desk has its words.", judgements.desk_is_worded),
-    Check(
-        "daily_briefing",
-        "pages_are_whole",
-        "Each session has its page; it is whole, fetches nothing and says what is simulated.",
-        tables.pages_are_whole,
+    *(
+        Check(
+            name,
+            "pages_are_whole",
+            "Each session has its page; it is whole, fetches nothing and says what is simulated.",
+            tables.pages_are_whole(place_of),
+        )
+        for name, place_of in (("daily_briefing", briefing_place), ("tearsheets", index_place))
     ),
 )

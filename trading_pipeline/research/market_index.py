@@ -113,9 +113,7 @@ def membership(panel: Panel, members: pl.DataFrame) -> Mask:
     return out
 
 
-def excess_returns(
-    bars: pl.DataFrame, actions: pl.DataFrame, members: pl.DataFrame, benchmark_id: str
-) -> pl.DataFrame:
+def excess_returns(bars: pl.DataFrame, actions: pl.DataFrame, members: pl.DataFrame, benchmark_id: str) -> pl.DataFrame:
     """[session, instrument_id, excess_return] of every bar: its simple total return of one session beyond the market's.
 
     bars: [session, instrument_id, close], as traded, one version a bar; actions: [session, instrument_id, kind, value];

@@ -1,15 +1,13 @@
 """The promises, for every session asset: found in the definitions, each under the same properties.
 
 *Range invariance*: one run over a range equals day-by-day runs. *No look-ahead*: another future moves no row of the
-past. *Idempotence*: running twice changes nothing. *Crash safety*: killed at any write, what is there can be read,
-and a rerun converges. *Concurrency*: two runs of the same sessions end as one. The last tests show that each can fail.
+past. *Idempotence*: running twice changes nothing. The last tests show that each can fail. Crash safety and concurrency
+are in `test_promises_under_fire.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import date
 
 import polars as pl
 import pytest
@@ -17,50 +15,22 @@ import pytest
 from trading_pipeline.automation import jobs
 from trading_pipeline.markets import US
 from trading_pipeline.research import indicators as indicator_science
-from trading_pipeline.sessions import calendar
-from trading_pipeline.tables import ALL_TABLES, Kind
+from trading_pipeline.tables import ALL_TABLES
 from trading_pipeline_tests.promises import (
+    ASSETS,
+    BARS_FROM,
+    DERIVED,
+    FIRST,
+    LAST,
+    SPAN,
+    XNYS,
     OtherFuture,
     Site,
-    Worker,
     differences,
     final_at,
-    forgetful_instance,
-    session_asset_names,
-    steps_of,
 )
 
-LAST = date(2024, 3, 15)
-XNYS = calendar("XNYS")
-BARS_FROM = XNYS.offset(LAST, -270)
-FIRST = XNYS.offset(LAST, -2)
-EVE = XNYS.offset(FIRST, -1)
-SPAN = XNYS.between(FIRST, LAST)
-ASSETS = session_asset_names()
-RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
-DERIVED = [name for name in ASSETS if name not in RECEIVED]
-
 NewSite = Callable[[], Site]
-
-
-@pytest.fixture(scope="module")
-def bare_site(new_site: NewSite) -> NewSite:
-    """Makes sites on which nobody looks at checks and events: the promises are about tables and pages."""
-    return lambda: replace(new_site(), instance=forgetful_instance(), checked=False)
-
-
-@pytest.fixture(scope="module")
-def past(bare_site: NewSite) -> Site:
-    """A site with bars up to the eve of the span: where every other site but one begins."""
-    site = bare_site()
-    site.run(jobs.market_data_name(US), BARS_FROM, EVE)
-    return site
-
-
-@pytest.fixture(scope="module")
-def begun_site(past: Site, bare_site: NewSite) -> NewSite:
-    """Makes sites that have that past."""
-    return lambda: past.copy_to(bare_site())
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +41,10 @@ def one_run(bare_site: NewSite) -> Site:
     return site
 
 
-@pytest.fixture(scope="module")
-def day_by_day(begun_site: NewSite) -> Site:
-    """A site that lived through the span: each session run on its own evening."""
-    site = begun_site()
-    for session in SPAN:
-        site.run(jobs.end_of_day_name(US), session, session)
-    return site
-
-
 def test_every_registered_asset_is_under_the_promises() -> None:
     """The market's declared tables and the assets without a table of their own: none is missing."""
     assert set(ALL_TABLES) <= set(ASSETS)
-    assert set(ASSETS) - set(ALL_TABLES) == {"market_data", "daily_briefing"}
+    assert set(ASSETS) - set(ALL_TABLES) == {"market_data", "daily_briefing", "tearsheets"}
 
 
 @pytest.mark.parametrize("name", DERIVED)
@@ -141,48 +102,10 @@ def test_running_twice_changes_nothing(name: str, run_twice: tuple[Site, dict[st
     assert differences(name, before[name], site.versions(name, SPAN)) == []
 
 
-@pytest.fixture(scope="module")
-def killed_at_every_write(begun_site: NewSite) -> Site:
-    """A site on whose last session each step was killed at its first write, at its second, and so on, then ended.
-
-    After every kill the step's tables are read: a state nobody can read fails here.
-    """
-    site, job = begun_site(), jobs.end_of_day_name(US)
-    site.run(job, FIRST, XNYS.offset(LAST, -1))
-    for made in steps_of(site, job):
-        for write in range(1, 20):
-            fate = Worker(site, job, LAST, only=made, die_at=write, after=write % 2 == 0).end()
-            for name in made:
-                if name in ALL_TABLES:
-                    site.contents(name, [LAST])
-            if fate.exit_code == 0:
-                assert fate.writes < write
-                break
-            assert fate.exit_code == -9, fate.complaint
-        else:
-            raise AssertionError(f"{', '.join(made)} never came to an end")
-    return site
-
-
-@pytest.mark.parametrize("name", DERIVED)
-def test_killed_at_any_write_a_rerun_converges(name: str, killed_at_every_write: Site, day_by_day: Site) -> None:
-    assert differences(name, killed_at_every_write.contents(name, [LAST]), day_by_day.contents(name, [LAST])) == []
-
-
-@pytest.fixture(scope="module")
-def two_at_once(begun_site: NewSite) -> Site:
-    """A site whose last session was run by two processes at the same time."""
-    site = begun_site()
-    site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
-    workers = [Worker(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
-    fates = [worker.end() for worker in workers]
-    assert [fate.exit_code for fate in fates] == [0, 0], [fate.complaint for fate in fates]
-    return site
-
-
-@pytest.mark.parametrize("name", ASSETS)
-def test_two_runs_at_once_end_as_one(name: str, two_at_once: Site, day_by_day: Site) -> None:
-    assert differences(name, two_at_once.contents(name, [LAST]), day_by_day.contents(name, [LAST])) == []
+UP_TO_INDICATORS = (
+    *("universe_members", "received_bars", "received_actions"),
+    *("daily_bars", "corporate_actions", "bar_issues", "indicators"),
+)
 
 
 class TestThatTheyCanFail:
@@ -199,7 +122,7 @@ class TestThatTheyCanFail:
             lambda *given: plain(*given).with_columns(pl.col("close") - pl.col("close").mean()),
         )
         site = begun_site()
-        site.run(jobs.end_of_day_name(US), FIRST, LAST)
+        site.run(jobs.end_of_day_name(US), FIRST, LAST, only=UP_TO_INDICATORS)
         assert differences("indicators", site.contents("indicators", SPAN), day_by_day.contents("indicators", SPAN))
 
     def test_tomorrows_close_is_caught_by_the_other_future(
@@ -213,8 +136,9 @@ class TestThatTheyCanFail:
 
         monkeypatch.setattr(indicator_science, "indicators", peeking)
         sites = [begun_site(), begun_site()]
-        sites[0].run(jobs.end_of_day_name(US), FIRST, LAST)
-        sites[1].run(jobs.end_of_day_name(US), FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+        sites[0].run(jobs.end_of_day_name(US), FIRST, LAST, only=UP_TO_INDICATORS)
+        other = {"twist": lambda provider: OtherFuture(provider, FIRST), "only": UP_TO_INDICATORS}
+        sites[1].run(jobs.end_of_day_name(US), FIRST, LAST, **other)
         first, second = (site.contents("indicators", [FIRST]) for site in sites)
         assert differences("indicators", first, second)
 
@@ -229,7 +153,7 @@ class TestThatTheyCanFail:
             indicator_science, "indicators", lambda *given: plain(*given).with_columns(pl.col("close") + noise.random())
         )
         site = begun_site()
-        site.run(jobs.end_of_day_name(US), FIRST, LAST)
+        site.run(jobs.end_of_day_name(US), FIRST, LAST, only=UP_TO_INDICATORS)
         before = site.versions("indicators", SPAN)
-        site.run(jobs.end_of_day_name(US), FIRST, LAST)
+        site.run(jobs.end_of_day_name(US), FIRST, LAST, only=UP_TO_INDICATORS)
         assert differences("indicators", before, site.versions("indicators", SPAN))
