@@ -228,7 +228,10 @@ def receive(
 
 
 def receive_all(world: World, provider: ClosedProvider, market: Market) -> IngestReport:
-    """Receive everything a provider with universes of its own holds for `market`, whatever is stored already."""
+    """Receive everything a provider with universes of its own holds for `market`, whatever is stored already.
+
+    Its members, and of the market's benchmark and macro series those it has.
+    """
     now = world.now()
     exchange = calendar(market.exchange)
     last = latest_wanted(provider, market, now)
@@ -239,6 +242,7 @@ def receive_all(world: World, provider: ClosedProvider, market: Market) -> Inges
             for key in provider.universe_keys(market)
             for symbol in provider.members(market, key, sessions)["ticker"].unique()
         }
+        | {ticker for _, ticker in market.macro if provider.covers(ticker)}
     )
     wanted = dict(zip(symbols, world.instruments(market).ids_of(symbols, exchange.local_date(now)), strict=True))
     return receive(

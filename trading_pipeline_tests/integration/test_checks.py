@@ -20,6 +20,7 @@ from trading_pipeline.markets import US
 from trading_pipeline.providers.base import DailyBarsBatch, Failure
 from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.reports.daily import place_of
+from trading_pipeline.reports.tearsheets import index_place
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage import files
 from trading_pipeline.storage.server import connect
@@ -27,12 +28,22 @@ from trading_pipeline.tables import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
     DAILY_BARS,
+    DIP_ANALYSIS,
     DIP_OPPORTUNITIES,
+    EARNINGS_CALENDAR,
+    FUNDAMENTALS,
     INDICATORS,
+    MACRO_SERIES,
     MARKET_REGIME,
+    NEWS,
     RECEIVED_ACTIONS,
     RECEIVED_BARS,
+    RECEIVED_EARNINGS,
+    RECEIVED_FUNDAMENTALS,
+    RECEIVED_NEWS,
+    RECEIVED_STATEMENTS,
     RECEIVED_WATCHLIST,
+    SCREENER_SCORES,
     UNIVERSE_MEMBERS,
     Table,
 )
@@ -269,6 +280,97 @@ def dip_too_shallow(world: World) -> None:
     world.lake.publish("us", DIP_OPPORTUNITIES, [DAY], dips, final_at(US, NEXT))
 
 
+@fault(
+    "received_fundamentals/known_in_time",
+    "received_statements/known_in_time",
+    "received_earnings/known_in_time",
+    "received_news/known_in_time",
+)
+def facts_from_tomorrow(world: World) -> None:
+    for table in (RECEIVED_FUNDAMENTALS, RECEIVED_STATEMENTS, RECEIVED_EARNINGS, RECEIVED_NEWS):
+        row = world.lake.read("us", table).head(1).with_columns(pl.lit(DAY).alias(table.session_column))
+        world.lake.append("us", table, row.with_columns(available_at=pl.col("known_at") + timedelta(days=1)))
+
+
+@fault("fundamentals/few_condemned")
+def condemned_snapshots(world: World) -> None:
+    rewrite(
+        world,
+        FUNDAMENTALS,
+        lambda rows: rows.with_columns(data_quality=pl.lit("suspect"), rules=pl.lit("range_swapped")),
+    )
+
+
+@fault("fundamentals/members_are_told", "fundamentals/warehouse_agrees")
+def members_without_snapshot(world: World) -> None:
+    rewrite(world, FUNDAMENTALS, lambda rows: rows.tail(-3))
+
+
+@fault("earnings_calendar/reports_lie_ahead")
+def report_in_the_past(world: World) -> None:
+    rewrite(world, EARNINGS_CALENDAR, lambda rows: rows.with_columns(sessions_to_report=pl.lit(-2, pl.Int32)))
+
+
+@fault("earnings_calendar/providers_agree")
+def voices_that_differ(world: World) -> None:
+    other = {"sources": pl.lit("finnhub,yahoo"), "disagreement": pl.lit("yahoo: 2024-04-25 amc")}
+    rewrite(world, EARNINGS_CALENDAR, lambda rows: rows.with_columns(**other))
+
+
+@fault("earnings_calendar/warehouse_agrees")
+def calendar_missing_in_the_warehouse(world: World) -> None:
+    execute(world, f"DELETE FROM earnings_calendar WHERE session = '{DAY}'")
+
+
+@fault("news/sentiments_in_bounds", "news/warehouse_agrees")
+def sentiment_of_two(world: World) -> None:
+    row = world.lake.read("us", NEWS, BARS_FROM, DAY).sort("session").tail(1)
+    again = row.with_columns(session=pl.lit(DAY), article_id=pl.lit("other"), sentiment=pl.lit(2.0))
+    rewrite(world, NEWS, lambda rows: pl.concat([rows, again]))
+
+
+@fault("macro_series/every_series_has_a_level", "macro_series/warehouse_agrees")
+def no_volatility_index(world: World) -> None:
+    rewrite(world, MACRO_SERIES, lambda rows: rows.filter(pl.col("series") != "volatility_index"))
+
+
+def republish(world: World, table: Table, change: Callable[[pl.DataFrame], pl.DataFrame]) -> None:
+    """Publish the decisions of the last session anew, changed."""
+    world.lake.publish("us", table, [DAY], change(world.lake.latest("us", table, [DAY])), final_at(US, NEXT))
+
+
+@fault("screener_scores/every_member_scored", "screener_scores/warehouse_agrees")
+def members_not_scored(world: World) -> None:
+    republish(world, SCREENER_SCORES, lambda rows: rows.tail(-2))
+
+
+@fault("screener_scores/verdicts_follow")
+def buy_through_a_closed_gate(world: World) -> None:
+    wrong = {"gates_passed": pl.lit(False), "verdict": pl.lit("Buy")}
+    republish(world, SCREENER_SCORES, lambda rows: rows.with_columns(**wrong))
+
+
+@fault("dip_opportunities/causes_are_known")
+def cause_nobody_knows(world: World) -> None:
+    republish(world, DIP_OPPORTUNITIES, lambda rows: rows.with_columns(cause=pl.lit("astrology")))
+
+
+@fault("dip_analysis/sizes_within_limits")
+def half_the_portfolio(world: World) -> None:
+    republish(world, DIP_ANALYSIS, lambda rows: rows.with_columns(action=pl.lit("buy"), size_high=pl.lit(0.5)))
+
+
+@fault("dip_analysis/desk_is_worded", "dip_analysis/warehouse_agrees")
+def speechless_desk(world: World) -> None:
+    republish(world, DIP_ANALYSIS, lambda rows: rows.clear())
+
+
+@fault("tearsheets/pages_are_whole")
+def index_cut_short(world: World) -> None:
+    place = index_place(US, DAY)
+    files.put_text(world.settings, place, files.text_of(world.settings, place)[:200])
+
+
 def on_page(world: World, change: Callable[[str], str]) -> None:
     """Write the briefing of the last session anew, changed."""
     place = place_of(US, DAY)
@@ -343,7 +445,11 @@ class Faulty(Passing):
 def test_what_a_receipt_did_not_store_is_warned_of(site: Site) -> None:
     result = site.run(jobs.market_data_name(US), NEXT, NEXT, twist=Faulty)
     assert result.success
-    said = {each.check_name: each for each in result.get_asset_check_evaluations() if each.check_name in RECEIPTS}
+    said = {
+        each.check_name: each
+        for each in result.get_asset_check_evaluations()
+        if each.check_name in RECEIPTS and each.asset_key.path[-1] in ("received_bars", "received_actions")
+    }
     assert {name for name, each in said.items() if not each.passed} == RECEIPTS - {"none_doubted"}
     assert {each.severity for each in said.values()} == {dg.AssetCheckSeverity.WARN}
     assert "us:Q1002 x0.5 up to 2024-03-15" in str(said["no_basis_breaks"].description)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from trading_pipeline.errors import StorageUnavailable
 from trading_pipeline.storage.locks import Database, held
 from trading_pipeline.storage.server import connect, sqlalchemy_url
 
@@ -18,9 +19,18 @@ HEAD = "0004"
 
 
 def upgrade(database: Database) -> bool:
-    """Brings the database to the newest schema; whether anything was to be done. Processes may race: one does it."""
-    if revision(database.url) == HEAD:
+    """Brings the database to the newest schema; whether anything was to be done. Processes may race: one does it.
+
+    `StorageUnavailable` where a newer program has been there.
+    """
+    at = revision(database.url)
+    if at == HEAD:
         return False
+    if at is not None and at > HEAD:
+        raise StorageUnavailable(
+            f"The database is at schema version {at}, newer than this program's {HEAD}",
+            "Update the program, or name another database in DATABASE_URL",
+        )
     with held(database, "migrations"):
         if revision(database.url) == HEAD:
             return False

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from alembic.script import ScriptDirectory
 
+from trading_pipeline.errors import StorageUnavailable
 from trading_pipeline.storage import migrations
 from trading_pipeline.storage.server import connect
 from trading_pipeline.storage.warehouse import TABLES, Warehouse
@@ -101,3 +102,12 @@ def test_the_primary_key_is_the_declared_key_of_a_market(warehouse, table):
 def test_market_data_is_indexed_by_ticker_and_date_descending(warehouse):
     found = warehouse.query("SELECT indexdef FROM pg_indexes WHERE tablename = 'market_data'")["indexdef"].to_list()
     assert any("(ticker, date DESC)" in definition for definition in found)
+
+
+def test_a_database_of_a_newer_program_is_left_alone(embedded_server):
+    url = embedded_server.create_database()
+    Warehouse(url).migrate()
+    with connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(StorageUnavailable, match="newer than this program's"):
+        Warehouse(url).migrate()
