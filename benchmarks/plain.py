@@ -1,7 +1,7 @@
 """The graph of session assets as plain function calls: the work, without Dagster.
 
 What the assets and the IO manager do, in their order; `orchestration.py` proves that both leave the same rows. The
-briefing is left out: its pages are work alone.
+assets after the regime are left out: more work, not another kind of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 from trading_pipeline.markets import US, Market
-from trading_pipeline.research import dips, indicators, regime
+from trading_pipeline.research import indicators, regime
 from trading_pipeline.research.bars import quality
 from trading_pipeline.research.bars.daily import DailyView, daily_view, effective, usable
 from trading_pipeline.sessions import calendar
@@ -22,7 +22,6 @@ from trading_pipeline.tables import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
     DAILY_BARS,
-    DIP_OPPORTUNITIES,
     INDICATORS,
     MARKET_REGIME,
     RECEIVED_ACTIONS,
@@ -35,7 +34,7 @@ from trading_pipeline.world import World
 
 ASSETS = (
     *("received_watchlist", "universe_members", "received_bars", "received_actions", "daily_bars"),
-    *("corporate_actions", "bar_issues", "market_data", "indicators", "market_regime", "dip_opportunities"),
+    *("corporate_actions", "bar_issues", "market_data", "indicators", "market_regime"),
 )
 
 Lap = Callable[[str], None]
@@ -92,7 +91,7 @@ def bring_in(world: World, market: Market, members: pl.DataFrame, sessions: Sequ
 
 
 def decide(world: World, market: Market, sessions: Sequence[date]) -> None:
-    """Indicators, the regime and the dips of `sessions`."""
+    """Indicators and the regime of `sessions`."""
 
     def bars_and_actions(lookback: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         return (
@@ -109,15 +108,6 @@ def decide(world: World, market: Market, sessions: Sequence[date]) -> None:
         *bars_and_actions(regime.LOOKBACK), measured, index.benchmark, index.volatility, sessions
     )
     store(world, market, MARKET_REGIME, sessions, graded)
-    found = dips.dip_opportunities(
-        *bars_and_actions(dips.LOOKBACK),
-        load(world, market, INDICATORS, sessions),
-        load(world, market, MARKET_REGIME, sessions),
-        index.benchmark,
-        world.settings.dip_thresholds,
-        sessions,
-    )
-    store(world, market, DIP_OPPORTUNITIES, sessions, found)
 
 
 def run(world: World, sessions: Sequence[date], market: Market = US) -> None:

@@ -13,7 +13,7 @@ import pytest
 from trading_pipeline.automation import jobs
 from trading_pipeline.markets import US
 from trading_pipeline.sessions import calendar
-from trading_pipeline_tests.promises import Site
+from trading_pipeline_tests.promises import Site, forgetful_instance
 
 if TYPE_CHECKING:
     from trading_pipeline_tests.conftest import EmbeddedServer
@@ -36,9 +36,11 @@ def site(real_data: Path, embedded_server: EmbeddedServer, tmp_path_factory: pyt
         tmp_path_factory.mktemp("site"),
         embedded_server.url(f"site_{uuid.uuid4().hex[:12]}").get_secret_value(),
         provider={"market_data_provider": "files", "market_data_files": files},
+        instance=forgetful_instance(),
+        checked=False,
     )
     site.run(jobs.market_data_name(US), FIRST, LAST)
-    site.run(jobs.decisions_name(US), FIRST, LAST, without=["daily_briefing"])
+    site.run(jobs.decisions_name(US), FIRST, LAST, without=["daily_briefing", "tearsheets"])
     return site
 
 
