@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from trading_pipeline.tables import (
     Table,
 )
 from trading_pipeline.world import World
-from trading_pipeline_tests.promises import QUIET, Site, final_at
+from trading_pipeline_tests.promises import QUIET, Site, final_at, forgetful_instance
 from trading_pipeline_tests.ticks import PRICES, Passing
 
 XNYS = calendar("XNYS")
@@ -75,11 +75,10 @@ def sound(new_site: NewSite) -> Sound:
     """A site with a year of bars and three published sessions, of which one name is watched."""
     site = new_site()
     site.settings.watchlist_file.write_text("Q1001\n")
-    runs = [
-        site.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1), checked=False),
-        site.run(jobs.end_of_day_name(US), FIRST, DAY),
-    ]
-    return Sound(site, runs[-1].get_asset_check_evaluations())
+    bare = replace(site, instance=forgetful_instance(), checked=False)
+    bare.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1))
+    published = site.run(jobs.end_of_day_name(US), FIRST, DAY)
+    return Sound(site, published.get_asset_check_evaluations())
 
 
 @pytest.fixture
