@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 PASSWORD = "hunter2-pa55word"
 SECRETS = {"TIINGO_API_KEY": "tiingo-k3y-0815", "AWS_ACCESS_KEY_ID": "AKIA-0815", "AWS_SECRET_ACCESS_KEY": "aws-s3cret"}
 SMALL = {"SIMULATED_TICKERS": "25", "HISTORY_SESSIONS": "40", "DECISION_SESSIONS": "2"}
-PATIENCE = 240
+PATIENCE = 900
 
 
 def _place(folder: Path, database_url: str, **more: str) -> dict[str, str]:
