@@ -13,14 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.storage.lake import Lake
-from trading_pipeline.tables import MOMENT, Table
+from trading_pipeline.tables import MOMENT, RECEIVED_EARNINGS, Table
 
 _CLOCKS = ("available_at", "known_at")
 _NOT_COMPARED = (*_CLOCKS, "payload")
@@ -153,12 +153,24 @@ def versions_to_add(table: Table, stored: pl.DataFrame, told: pl.DataFrame, now:
         pl.col("told") & (pl.col("before").is_null() | (pl.col("before") != pl.col("said")))
     )
     kept = new.filter(pl.col("row").is_in(changes["row"].implode())).select(table.names)
-    return kept, kept.join(contradicted_keys(stored, kept, key), on=key, how="semi").height
+    return kept, kept.join(stored, on=key, how="semi").height
 
 
-def contradicted_keys(stored: pl.DataFrame, kept: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Keys of `kept` of which something was stored before."""
-    return kept.select(key).unique().join(stored.select(key).unique(), on=list(key), how="semi")
+def no_longer_told(
+    stored: pl.DataFrame, told: pl.DataFrame, provider: str, answered: Sequence[str], today: date
+) -> pl.DataFrame:
+    """The versions in force of coming reports that a provider was asked about and does not tell any more.
+
+    stored: every version of `received_earnings`, past dates included: a report may have been moved to a day that is
+    over by now. told: the provider's answer. answered: instrument ids it answered for. today: exchange date.
+    """
+    in_force = (
+        stored.filter((pl.col("provider") == provider) & pl.col("instrument_id").is_in(list(answered)))
+        .sort("available_at", "known_at")
+        .unique(RECEIVED_EARNINGS.key, keep="last", maintain_order=True)
+    )
+    coming = in_force.filter(~pl.col("withdrawn") & pl.col("eps_actual").is_null() & (pl.col("report_date") > today))
+    return coming.join(told.select("symbol", "fiscal_period").unique(), on=["symbol", "fiscal_period"], how="anti")
 
 
 def _identified(rows: pl.DataFrame, table: Table, provider: str, ids: Mapping[str, str], now: datetime) -> pl.DataFrame:

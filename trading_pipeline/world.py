@@ -428,11 +428,10 @@ class World:
     def receive_earnings(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
         """Ask for the reports of `members`, results back and dates ahead, and store what is new.
 
-        The first voice is asked about everybody, the others where it has a hole or a report is near.
-
-        What a provider told of a coming report and no longer tells is stored as withdrawn.
+        The first voice is asked about everybody, the others where it has a hole or a report is near. What a provider
+        told of a coming report and no longer tells is stored as withdrawn.
         """
-        from trading_pipeline.ingest_reference import ReferenceReport, store
+        from trading_pipeline.ingest_reference import ReferenceReport, no_longer_told, store
         from trading_pipeline.providers.earnings_voices import EarningsVoices
         from trading_pipeline.research.earnings import LOOKBACK
 
@@ -450,18 +449,12 @@ class World:
             now=now,
             progress=self._telling(market, RECEIVED_EARNINGS),
         )
-        stored = self.lake.read(market.name, RECEIVED_EARNINGS, today)
+        stored = self.lake.read(market.name, RECEIVED_EARNINGS)
         for voice in voices:
-            name, told = voice.provider.name, voice.batch.rows.select("symbol", "fiscal_period").unique()
-            answered = [voice.ids[symbol] for symbol in voice.batch.answered if symbol in voice.ids]
-            standing = (
-                stored.filter((pl.col("provider") == name) & pl.col("instrument_id").is_in(answered))
-                .sort("available_at", "known_at")
-                .unique(RECEIVED_EARNINGS.key, keep="last", maintain_order=True)
-                .filter(~pl.col("withdrawn") & pl.col("eps_actual").is_null() & (pl.col("report_date") > today))
-            )
-            gone = standing.join(told, on=["symbol", "fiscal_period"], how="anti")
-            store(report, voice.batch, gone=gone, **self._place(market, RECEIVED_EARNINGS, name, dict(voice.ids)))
+            name, batch = voice.provider.name, voice.batch
+            answered = [voice.ids[symbol] for symbol in batch.answered if symbol in voice.ids]
+            gone = no_longer_told(stored, batch.rows, name, answered, today)
+            store(report, batch, gone=gone, **self._place(market, RECEIVED_EARNINGS, name, dict(voice.ids)))
         self._received_more()
         return report
 

@@ -27,17 +27,20 @@ from trading_pipeline_tests.promises import (
 
 NewSite = Callable[[], Site]
 
+KILLED_AT = (1, 2, 3, 4, 5, 6, 7, 8, 13, 21, 34, 55, 89)
+"""Each write of a step that makes tables; of one that makes a page for each name, whose writes are alike, these."""
+
 
 @pytest.fixture(scope="module")
 def killed_at_every_write(begun_site: NewSite) -> Site:
-    """A site on whose last session each step was killed at its first write, at its second, and so on, then ended.
+    """A site on whose last session each step was killed at one write after another, then ended.
 
     After every kill the step's tables are read: a state nobody can read fails here.
     """
     site, job = begun_site(), jobs.end_of_day_name(US)
     site.run(job, FIRST, XNYS.offset(LAST, -1))
     for made in steps_of(site, job):
-        for write in range(1, 20):
+        for write in KILLED_AT:
             fate = Worker(site, job, LAST, only=made, die_at=write, after=write % 2 == 0).end()
             for name in made:
                 if name in ALL_TABLES:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from trading_pipeline.ingest_reference import ReferenceReport, store, versions_to_add
+from trading_pipeline.ingest_reference import ReferenceReport, no_longer_told, store, versions_to_add
 from trading_pipeline.providers.base import Failure
 from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.providers.reference import EARNINGS_SCHEMA, ReferenceBatch
@@ -99,6 +99,36 @@ def test_a_history_of_versions_may_come_at_once_and_only_changes_are_kept():
     assert rows["available_at"].to_list() == [MONDAY, FRIDAY]
     assert revised == 0
     assert versions_to_add(RECEIVED_EARNINGS, rows, as_received(history, FRIDAY), FRIDAY)[0].is_empty()
+
+
+class TestWhatIsNoLongerTold:
+    """A coming report that its provider, asked about the name, does not mention any more."""
+
+    TODAY = date(2025, 4, 24)
+
+    def of(self, stored: pl.DataFrame, answer: pl.DataFrame, answered=("us:Q1001",), provider="finnhub"):
+        return no_longer_told(stored, answer, provider, answered, self.TODAY)["report_date"].to_list()
+
+    def test_a_coming_report_that_is_not_mentioned(self):
+        assert self.of(as_received(told(report(MONDAY, day=28)), MONDAY), told()) == [date(2025, 4, 28)]
+
+    def test_not_one_that_is_mentioned(self):
+        assert self.of(as_received(told(report(MONDAY, day=28)), MONDAY), told(report(TUESDAY, day=29))) == []
+
+    def test_not_one_that_took_place_though_it_was_once_dated_later(self):
+        """Providers that tell coming reports alone fall silent about it, and the older date is still in the future."""
+        moved = [as_received(told(report(MONDAY, day=28)), MONDAY), as_received(told(report(TUESDAY, day=23)), TUESDAY)]
+        assert self.of(pl.concat(moved), told()) == []
+
+    def test_not_one_of_a_name_that_was_not_answered_or_of_another_provider(self):
+        stored = as_received(told(report(MONDAY, day=28)), MONDAY)
+        assert self.of(stored, told(), answered=()) == []
+        assert self.of(stored, told(), provider="yahoo") == []
+
+    def test_not_one_that_is_withdrawn_already(self):
+        stored = as_received(told(report(MONDAY, day=28)), MONDAY)
+        gone = stored.with_columns(withdrawn=pl.lit(True), available_at=pl.lit(TUESDAY, MOMENT))
+        assert self.of(pl.concat([stored, gone]), told()) == []
 
 
 @pytest.fixture
