@@ -21,6 +21,7 @@ import re
 import tempfile
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -50,7 +51,7 @@ def is_symbol(symbol: str) -> bool:
     return bool(_SYMBOL.fullmatch(symbol)) and not _ISIN.fullmatch(symbol)
 
 
-class Exchange:
+class Exchange(ABC):
     """The requests made for one symbol: each is metered, and each answer of the endpoints in `paths` is judged.
 
     A subclass says which endpoints it asks, and what their answers mean.
@@ -64,9 +65,9 @@ class Exchange:
         self.now = now
         self._refused = False
 
+    @abstractmethod
     def read(self, body: Any, status: int) -> None:
         """Keep what a JSON answer says; raise what it means otherwise."""
-        raise NotImplementedError
 
     def judge(self, response: Any) -> None:
         """Read a usable answer; raise what any other means. A refused client gets one try with other cookies."""
