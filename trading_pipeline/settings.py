@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -24,6 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 ProviderName = Literal["simulated", "yahoo", "tiingo", "files"]
 World = Literal["simulated", "real"]
+REAL_MONEY = "yes, trade with real money"
 
 
 class Settings(BaseSettings):
@@ -89,6 +90,38 @@ class Settings(BaseSettings):
     )
     fundamentals_files: Path | None = Field(
         None, description="Dated snapshots of fundamentals for the files provider: a Parquet or CSV file, or a folder."
+    )
+
+    intraday_provider: Literal["none", "yahoo", "alpaca", "files"] | None = Field(
+        None,
+        description="Where intraday bars come from: yahoo, alpaca, files or none. Default: the market_data_provider "
+        "where it has them (simulated, yahoo), none otherwise.",
+    )
+    intraday_files: Path | None = Field(
+        None, description="A Parquet or CSV file of 1- or 5-minute bars, or a folder of them, for the files provider."
+    )
+    live_universe: str = Field(
+        "DIP_DESK",
+        description="Whose names are prepared and traded: DIP_DESK (the dip desk's), WATCHLIST, or a universe.",
+    )
+    live_tick_seconds: int = Field(60, ge=1, le=900, description="Seconds between two ticks of the live session.")
+    live_stale_seconds: int = Field(
+        90, ge=5, le=3600, description="Age of the newest bar from which on no new entry is made."
+    )
+    live_log_days: int = Field(30, ge=1, le=3650, description="Days that the state of every symbol and tick is kept.")
+    live_validation: Literal["off", "claude"] = Field(
+        "off", description="Whether Claude is asked about each signal; it may veto one, never make one."
+    )
+    broker: Literal["simulated", "alpaca"] = Field("simulated", description="Who executes the orders, on paper.")
+    alpaca_api_key: SecretStr | None = Field(None, description="Key of Alpaca: market data and the paper account.")
+    alpaca_secret_key: SecretStr | None = Field(None, description="Secret of that key.")
+    alpaca_trading_url: str = Field("https://paper-api.alpaca.markets", description="Endpoint of the broker.")
+    alpaca_data_url: str = Field("https://data.alpaca.markets", description="Endpoint of the market data.")
+    real_money: str = Field(
+        "no", description=f"Orders go to paper accounts alone unless this says, in words: {REAL_MONEY}"
+    )
+    trading_halted: bool = Field(
+        False, description="The kill switch: no new entries, and those that wait are cancelled."
     )
 
     dip_desk_universe: str = Field(
@@ -165,7 +198,7 @@ class Settings(BaseSettings):
             raise ValueError("give ascending percentages between 0 and 100")
         return value
 
-    @field_validator("market_data_files", "fundamentals_files", "watchlist_file", "state_dir")
+    @field_validator("market_data_files", "fundamentals_files", "intraday_files", "watchlist_file", "state_dir")
     @classmethod
     def _in_the_clone(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)
@@ -194,12 +227,49 @@ class Settings(BaseSettings):
             raise ValueError("SMTP_HOST needs ALERT_EMAIL_FROM and ALERT_EMAIL_TO; set them, or unset SMTP_HOST")
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("SMTP_USER and SMTP_PASSWORD go together; set both or neither")
+        if self.intraday_provider == "files" and self.intraday_files is None:
+            raise ValueError("INTRADAY_PROVIDER=files needs INTRADAY_FILES, a Parquet or CSV file or a folder")
+        if self.intraday_provider is not None and self.market_data_provider == "simulated":
+            raise ValueError("INTRADAY_PROVIDER is for real markets; the simulated one tells its own minutes: unset it")
+        if (self.alpaca_api_key is None) != (self.alpaca_secret_key is None):
+            raise ValueError("ALPACA_API_KEY and ALPACA_SECRET_KEY go together; set both or neither")
+        if "alpaca" in (self.intraday_provider, self.broker) and self.alpaca_api_key is None:
+            raise ValueError("INTRADAY_PROVIDER=alpaca and BROKER=alpaca need ALPACA_API_KEY and ALPACA_SECRET_KEY")
+        if self.broker == "alpaca" and self.market_data_provider == "simulated":
+            raise ValueError("BROKER=alpaca needs a real market; the simulated one has fictional tickers")
+        if self.real_money not in ("no", REAL_MONEY):
+            raise ValueError(f"REAL_MONEY is no, or in words: {REAL_MONEY}")
+        if self.broker == "alpaca" and self.real_money == "no" and not self._paper_account:
+            raise ValueError(
+                f"ALPACA_TRADING_URL={self.alpaca_trading_url} is not a paper account's; use "
+                f"https://paper-api.alpaca.markets, or say REAL_MONEY={REAL_MONEY}"
+            )
         if self.decision_sessions > self.history_sessions:
             raise ValueError(
                 f"DECISION_SESSIONS={self.decision_sessions} is more than HISTORY_SESSIONS={self.history_sessions}; "
                 "decisions need the bars before them too"
             )
         return self
+
+    @property
+    def _paper_account(self) -> bool:
+        """Whether orders go to a paper account: Alpaca's paper host, or a server on this machine."""
+        key = self.alpaca_api_key.get_secret_value() if self.alpaca_api_key else ""
+        host = urlsplit(self.alpaca_trading_url).hostname
+        return host in ("paper-api.alpaca.markets", "127.0.0.1", "localhost") and not key.startswith("AK")
+
+    @property
+    def intraday(self) -> Literal["none", "simulated", "yahoo", "alpaca", "files"]:
+        """Where intraday bars come from."""
+        if self.intraday_provider is not None:
+            return self.intraday_provider
+        own = self.market_data_provider
+        return own if own == "simulated" or own == "yahoo" else "none"  # noqa: PLR1714 - mypy narrows this form alone
+
+    @property
+    def halt_file(self) -> Path:
+        """A file of this name halts trading for as long as it is there."""
+        return self.world_dir / "HALT"
 
     @property
     def world(self) -> World:

@@ -17,6 +17,22 @@ from trading_pipeline.tables.bars import (
 from trading_pipeline.tables.base import MOMENT, Column, Kind, Table
 from trading_pipeline.tables.dips import DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
+from trading_pipeline.tables.intraday import DAILY_BIAS, INTRADAY_BARS, PREMARKET_SNAPSHOTS
+from trading_pipeline.tables.live import (
+    ACCOUNTS,
+    FILLS,
+    LIVE_LOOP_LOGS,
+    LIVE_SESSIONS,
+    LIVE_TABLES,
+    LIVE_TICKS,
+    LLM_VALIDATIONS,
+    MARKET_ANALYSIS,
+    ORDER_EVENTS,
+    ORDERS,
+    POSITIONS,
+    TRADE_SIGNALS,
+    TRADES,
+)
 from trading_pipeline.tables.reference import (
     EARNINGS_CALENDAR,
     FUNDAMENTALS,
@@ -52,24 +68,42 @@ ALL_TABLES: dict[str, Table] = {
         SCREENER_SCORES,
         DIP_OPPORTUNITIES,
         DIP_ANALYSIS,
+        INTRADAY_BARS,
+        DAILY_BIAS,
+        PREMARKET_SNAPSHOTS,
     )
 }
+"""Tables of the lake, by name; those of the live session are in `LIVE_TABLES`."""
 
 __all__ = [
+    "ACCOUNTS",
     "ALL_TABLES",
     "BAR_ISSUES",
     "CORPORATE_ACTIONS",
     "DAILY_BARS",
+    "DAILY_BIAS",
     "DIP_ANALYSIS",
     "DIP_OPPORTUNITIES",
     "EARNINGS_CALENDAR",
+    "FILLS",
     "FUNDAMENTALS",
     "INDICATORS",
+    "INTRADAY_BARS",
+    "LIVE_LOOP_LOGS",
+    "LIVE_SESSIONS",
+    "LIVE_TABLES",
+    "LIVE_TICKS",
+    "LLM_VALIDATIONS",
     "MACRO_SERIES",
+    "MARKET_ANALYSIS",
     "MARKET_DATA",
     "MARKET_REGIME",
     "MOMENT",
     "NEWS",
+    "ORDERS",
+    "ORDER_EVENTS",
+    "POSITIONS",
+    "PREMARKET_SNAPSHOTS",
     "RECEIVED_ACTIONS",
     "RECEIVED_BARS",
     "RECEIVED_EARNINGS",
@@ -78,6 +112,8 @@ __all__ = [
     "RECEIVED_STATEMENTS",
     "RECEIVED_WATCHLIST",
     "SCREENER_SCORES",
+    "TRADES",
+    "TRADE_SIGNALS",
     "UNIVERSE_MEMBERS",
     "Column",
     "Kind",

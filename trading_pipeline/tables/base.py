@@ -22,12 +22,14 @@ class Kind(StrEnum):
     """How a table is written.
 
     received: append-only facts, several versions a key. session: the rows of a session are replaced as a whole.
-    decision: every version published is kept, by session and `computed_at`; what vanishes is `withdrawn`.
+    decision: every version published is kept, by session and `computed_at`; what vanishes is `withdrawn`. live: rows
+    are added tick by tick, in Postgres alone.
     """
 
     RECEIVED = "received"
     SESSION = "session"
     DECISION = "decision"
+    LIVE = "live"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Table:
         A provider that tells dated facts may tell several versions of one in one answer: `available_at` sets them
         apart.
         """
-        clocks = {Kind.RECEIVED: ["available_at", "known_at"], Kind.DECISION: [], Kind.SESSION: []}[self.kind]
+        clocks = ["available_at", "known_at"] if self.kind is Kind.RECEIVED else []
         return [*self.key, *(name for name in clocks if name in self.schema and name not in self.key)]
 
 
