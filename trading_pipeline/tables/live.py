@@ -63,14 +63,15 @@ LIVE_TICKS = Table(
 LIVE_LOOP_LOGS = Table(
     "live_loop_logs",
     Kind.LIVE,
-    "The state of every symbol at every tick: its last bar and what the loop made of it. Kept for a limited time.",
-    ("book", "session", "tick_at", "instrument_id"),
+    "Every complete bar at the tick that took it in, and what the loop made of it: the loop's state is their fold. "
+    "Kept for a limited time.",
+    ("book", "session", "instrument_id", "bar_started_at"),
     (
         BOOK,
         SESSION,
         TICK,
         INSTRUMENT,
-        Column("bar_started_at", MOMENT, "Start of the last complete bar"),
+        Column("bar_started_at", MOMENT, "Start of the bar"),
         number("open", "Its open"),
         number("high", "Its high"),
         number("low", "Its low"),
@@ -79,11 +80,10 @@ LIVE_LOOP_LOGS = Table(
         number("mean", "Mean of the session's closes so far"),
         number("sigma", "Their standard deviation", True),
         number("z_session", "Close against them, in standard deviations", True),
-        number("z_rolling", "Close against the rolling window, in standard deviations", True),
+        number("z_rolling", "Close against the last 20 bars, in standard deviations", True),
         number("vwap", "Volume-weighted average price of the session; null without volume", True),
         number("vwap_distance_pct", "Close against it, per cent", True),
         Column("band", pl.Int32(), "Premarket band touched, -3 to 3; 0 inside the first", True),
-        Column("stale", pl.Boolean(), "Last bar older than the limit"),
     ),
 )
 
