@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_refused_with_the_reason(inbox: Folder | Bucket) 
     file, reason = inbox.names()
     assert file.startswith("refused/broken.") and reason == f"{file}.reason.txt"
     assert inbox.read(reason) == (
-        "broken.csv: column open holds 'ten', which is no number. Mend it, or take the row out.\n"
+        "broken.csv: column open holds 'ten' in row 1, which is no number. Mend it, or take the row out.\n"
     )
     assert "which is no number" in str(result.failure_data_for_node("receive_dropped_file").error)
 

@@ -98,7 +98,7 @@ def test_what_looks_like_a_share_class_but_is_none_is_left_alone(us: Instruments
 
 
 def test_an_unknown_provider_is_refused_with_the_known_ones(us: Instruments) -> None:
-    with pytest.raises(UnknownName, match=r"bloomberg.*files, simulated, tiingo, yahoo"):
+    with pytest.raises(UnknownName, match=r"bloomberg.*files, .*simulated, tiingo, yahoo"):
         us.provider_symbol("us:FB", "bloomberg", TODAY)
 
 
