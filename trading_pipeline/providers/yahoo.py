@@ -1,8 +1,8 @@
 """Daily bars from Yahoo Finance through the yfinance client, with the client's traps handled one by one.
 
-What belongs here: the chart endpoint. What does not: the client's session and settings (`yahoo_client.py`), undoing
-splits (on receipt), deciding which bar is still forming (the caller knows the clock), repairing prices (quality rules
-judge what was really said).
+What belongs here: days of the chart endpoint (`yahoo_chart.py` reads its answers, `yahoo_intraday.py` asks it for
+minutes). What does not: the client's session and settings (`yahoo_client.py`), undoing splits (on receipt), deciding
+which bar is still forming (the caller knows the clock), repairing prices (quality rules judge what was really said).
 
 The traps of yfinance 1.7.0 around the chart, and what is done about each (`yahoo_client.py` has those of every
 endpoint):
@@ -39,13 +39,13 @@ from trading_pipeline.providers.base import (
     fetch_each,
     no_bars,
 )
-from trading_pipeline.providers.errors import NotFound, ProviderError, SchemaChanged
+from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.providers.throttle import TokenBucket
+from trading_pipeline.providers.yahoo_chart import ChartExchange
 from trading_pipeline.providers.yahoo_client import (
     NO_CURRENCY,
     ONE_BATCH,
     QUOTA,
-    Exchange,
     Wire,
     configured_client,
     is_symbol,
@@ -55,7 +55,6 @@ from trading_pipeline.providers.yahoo_client import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_CHART_PATH = "/v8/finance/chart/"
 _COLUMNS = {
     "open": "Open",
     "high": "High",
@@ -113,7 +112,7 @@ class Yahoo:
         meter = CallMeter(self._throttle)
 
         def fetch(request: SymbolRequest) -> SymbolHistory:
-            return self._fetch(_Exchange(request, meter, now))
+            return self._fetch(request, ChartExchange(request.symbol, meter, now, no_bars(request)))
 
         with ONE_BATCH, configured_client():
             self._wire = self._wire or Wire(self._session, self._timeout)
@@ -128,13 +127,12 @@ class Yahoo:
                 progress=progress,
             )
 
-    def _fetch(self, exchange: _Exchange) -> SymbolHistory:
-        request = exchange.request
+    def _fetch(self, request: SymbolRequest, exchange: ChartExchange) -> SymbolHistory:
         if not self.covers(request.symbol):
             raise NotFound(f"{request.symbol!r} is not spelled like a symbol of Yahoo's")
         assert self._wire is not None
         with self._wire.carrying(exchange), typed_errors(request.symbol):
-            return _history_of(_history(self._wire.session, request, self._timeout), exchange.result, request)
+            return _history_of(_history(self._wire.session, request, self._timeout), exchange, request)
 
 
 def _history(session: Any, request: SymbolRequest, timeout: float) -> pd.DataFrame:
@@ -156,41 +154,8 @@ def _history(session: Any, request: SymbolRequest, timeout: float) -> pd.DataFra
     return frame
 
 
-class _Exchange(Exchange):
-    """One request of the chart endpoint; `result` is its answer."""
-
-    paths = (_CHART_PATH,)
-
-    def __init__(self, request: SymbolRequest, meter: CallMeter, now: datetime) -> None:
-        super().__init__(request.symbol, meter, now)
-        self.request = request
-        self.result: dict[str, Any] = {}
-
-    def read(self, body: Any, status: int) -> None:
-        """Keep the bars of the answer; `EmptyWindow` where it has none."""
-        chart = body.get("chart") if isinstance(body, dict) else None
-        if not isinstance(chart, dict):
-            raise SchemaChanged(f"Yahoo answered {self.symbol} with HTTP {status} and no chart")
-        if chart.get("error"):
-            raise self._stated(chart["error"], status)
-        results = chart.get("result")
-        if not results or not results[0].get("timestamp"):
-            raise no_bars(self.request)
-        self.result = results[0]
-
-    def _stated(self, error: dict[str, Any], status: int) -> ProviderError:
-        symbol, said = self.symbol, f"{error.get('code')}: {error.get('description')}"
-        if "Data doesn't exist" in said:
-            return no_bars(self.request)
-        if error.get("code") == "Not Found" or "No data found" in said:
-            return NotFound(f"Yahoo knows no {symbol} ({said})")
-        return SchemaChanged(f"Yahoo answered {symbol} with HTTP {status} ({said})")
-
-
-def _history_of(frame: pd.DataFrame, result: dict[str, Any], request: SymbolRequest) -> SymbolHistory:
-    meta = result["meta"]
-    if meta.get("symbol", request.symbol).upper() != request.symbol.upper():
-        raise NotFound(f"Yahoo answered {request.symbol} with the bars of {meta['symbol']}")
+def _history_of(frame: pd.DataFrame, exchange: ChartExchange, request: SymbolRequest) -> SymbolHistory:
+    result, meta = exchange.result, exchange.own_meta()
     currency = meta.get("currency") or NO_CURRENCY
     inside = pl.col("session").is_between(request.first, request.last)
     listed = _listed_sessions(result, meta["exchangeTimezoneName"])
