@@ -25,7 +25,7 @@ from trading_pipeline.assets import (
 )
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
 from trading_pipeline.automation import inbox, jobs, schedules, sensors
-from trading_pipeline.checks.factory import asset_check
+from trading_pipeline.checks.factory import asset_checks
 from trading_pipeline.checks.registry import CHECKS
 from trading_pipeline.markets import MARKETS
 from trading_pipeline.settings import Settings, load_settings
@@ -65,7 +65,7 @@ def build_definitions(
             ),
             *marts.build(markets),
         ],
-        asset_checks=[asset_check(market, check) for market in markets for check in CHECKS],
+        asset_checks=[checks for market in markets for checks in asset_checks(market, CHECKS)],
         jobs=[*(job for market in markets for job in jobs.build(market)), jobs.lake_compaction, inbox.inbox_job],
         schedules=schedules.build(settings.markets),
         sensors=sensors.build(open_world, settings.markets),
