@@ -20,7 +20,11 @@ TimeInForce = Literal["day", "gtc"]
 Status = Literal["pending", "accepted", "partially_filled", "filled", "cancelled", "rejected", "expired"]
 
 FINAL: frozenset[Status] = frozenset({"filled", "cancelled", "rejected", "expired"})
-"""States that an order does not leave."""
+"""States that an order does not leave. `filled`: nothing is left for it to fill; a bracket's leg is filled when it has
+closed what the bracket held, be that less than the leg's own quantity."""
+
+TRIGGERED = "triggered"
+"""Reason of the event that says a stop's price was reached; from then on it is worked as a market order."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,19 @@ class Told:
 
 @dataclass(frozen=True)
 class Working:
-    """An order that is not in a final state, and how much of it is filled."""
+    """An order that is not in a final state, and how much of it is filled.
+
+    held: of an order with a `parent_id`, the shares that its bracket holds: fills of the entry less those of all exits.
+        None where nobody counted; needed where the entry is over.
+    triggered: whether the stop's price was reached.
+    """
 
     order: Order
     status: Status
     filled: int = 0
     broker_order_id: str | None = None
+    held: int | None = None
+    triggered: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,11 +111,25 @@ class Book:
     """What we know at a tick: what the simulated broker lives on, and what the other is reconciled with.
 
     bars: the complete bars since the tick before, columns instrument_id, started_at, open, high, low, close, volume.
+    session, opens_at, closes_at: the session the tick belongs to and its hours (half-days close early). Day orders of
+        earlier sessions, and from `closes_at` on those of this one, are over. None: nobody says, nothing expires.
+    delisted: instruments that no longer trade; their orders are over.
     """
 
     at: datetime
     working: Sequence[Working] = ()
     bars: pl.DataFrame = field(default_factory=pl.DataFrame)
+    session: date | None = None
+    opens_at: datetime | None = None
+    closes_at: datetime | None = None
+    delisted: frozenset[str] = frozenset()
+
+    def over(self, order: Order) -> bool:
+        """Whether a day order's day is over."""
+        if order.time_in_force != "day" or self.session is None:
+            return False
+        ended = self.closes_at is not None and self.at >= self.closes_at
+        return order.session < self.session or (ended and order.session == self.session)
 
 
 class Broker(Protocol):
@@ -114,11 +139,17 @@ class Broker(Protocol):
     on_paper: bool
 
     def place(self, bracket: Sequence[Order], at: datetime) -> Told:
-        """Place an entry and its legs as one bracket (or one single order). The same orders again change nothing."""
+        """Place an entry and its legs as one bracket (or one single order). The same orders again change nothing.
+
+        An order the broker refuses is told as `rejected`, with its reason; errors are for what nobody decided.
+        """
         ...
 
     def cancel(self, orders: Sequence[Working], at: datetime) -> Told:
-        """Cancel orders that are still working; those that are over by now tell how they ended."""
+        """Cancel orders that are still working; those that are over by now tell how they ended.
+
+        What an entry has filled by then stays protected; see `kill_switch.cancel_entries`.
+        """
         ...
 
     def advance(self, book: Book) -> Told:
