@@ -1,0 +1,338 @@
+"""Daily bias: which way each watched name leans before the open, how surely, and why.
+
+What belongs here: what the rules make of the inputs. What does not: the numbers of the rules (`rules.toml`), the
+wording (`wording.py`), other words for the same decision.
+
+*Score.* Each input says something between -1 (short) and 1 (long):
+
+    gap        the gap in average true ranges, a dividend that goes ex today added back, cut at 1; then times a factor
+               for volume much above or below normal
+    trend      the mean of four comparisons of yesterday's close and its averages, each 1 or -1
+    news       the mean tone of the articles since yesterday's close, by relevance, times n / (n + 1) of n articles
+    overnight  where the price is between the night's lowest (-1) and highest (1)
+    regime     the environment of the market at yesterday's close
+
+The score is their mean by the weights of those that say something. long from the threshold on, short from its negative,
+both only where those that say something have the least weight of the rules.
+
+*Confidence* is three things multiplied: the share of the inputs that are known; how clear the case is (for long and
+short the score against the full one, for neutral the distance to the threshold); factors for events that may turn it.
+No article is knowledge where other names had some in the same hours, and ignorance where nobody had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from trading_pipeline.research.panel import CASH
+from trading_pipeline.research.premarket.mornings import Mornings
+from trading_pipeline.research.premarket.rules import Rules, load_rules
+from trading_pipeline.research.premarket.wording import HEADLINES, inputs, reasons
+
+INPUTS = ("gap", "trend", "news", "overnight", "regime")
+COLUMNS = (
+    "session", "instrument_id", "ticker", "decided_at", "taken", "bias", "confidence", "score", "gap_pct",
+    "overnight_range_pct", "trend_score", "relative_volume", "news_score", "news_count", "events", "reasons", "source",
+    "inputs",
+)  # fmt: skip
+
+_MOMENT = pl.Datetime("us", "UTC")
+_UNSAID = 0.5
+"""Relevance of an article whose provider does not say it, as in `screener/news.py`."""
+
+
+def daily_bias(
+    snapshots: pl.DataFrame,
+    actions: pl.DataFrame,
+    intraday_bars: pl.DataFrame,
+    indicators: pl.DataFrame,
+    regime: pl.DataFrame,
+    news: pl.DataFrame,
+    earnings: pl.DataFrame,
+    watched: pl.DataFrame,
+    days: pl.DataFrame,
+    judged: pl.DataFrame,
+    rules: Rules | None = None,
+    *,
+    priority: Sequence[str] = (),
+) -> pl.DataFrame:
+    """The columns of the table `daily_bias`, one row a session and watched name, by these.
+
+    snapshots: rows of `premarket_snapshots` of the judged sessions. actions, intraday_bars, watched, days, judged,
+        priority: as for `snapshots`.
+    indicators, regime, earnings: rows of `indicators`, `market_regime` and `earnings_calendar`, from REFERENCE_LOOKBACK
+        sessions before the first judged one: those of the session before each morning count, those of its own never.
+    news: rows as `research.news.news` makes them. Handed in with the premarket moments as its `decided_at`, a score
+        that a copy brought after the moment is not in them. Placed by `available_at`: after the close of the session
+        before and not after the premarket moment.
+    rules: None for those beside the code.
+
+    source is `rules`. events: of `report before the open`, `report during the session`, `report at an unknown hour`,
+    `report after the close`, `report since the close`, `ex-dividend`, `split`. What is not known lowers the confidence
+    and takes no part in the score; where nothing is known the bias is neutral with confidence 0.
+    """
+    rules = load_rules() if rules is None else rules
+    mornings = Mornings.of(watched, actions, days, judged)
+    known = (
+        mornings.watched.join(_snapshot(snapshots), on=["session", "instrument_id"], how="left", maintain_order="left")
+        .join(_overnight(mornings, intraday_bars, priority), on="cell", how="left", maintain_order="left")
+        .join(_articles(mornings, news), on="cell", how="left", maintain_order="left")
+        .with_columns(pl.col("news_count").fill_null(0))
+        .join(_anywhere(mornings, news), on="session", how="left", maintain_order="left")
+    )
+    known = _yesterday(mornings, known, indicators, regime, earnings)
+    known = known.join(_actions(mornings, actions), on=["session", "instrument_id"], how="left", maintain_order="left")
+    known = known.with_columns(_measures()).with_columns(**_events())
+    known = known.with_columns(_says(rules))
+    known = known.with_columns(score=_score(rules)).with_columns(bias=_bias(rules))
+    known = known.with_columns(known_share=_known_share(rules), clear=_clear(rules), **_factors(rules))
+    known = known.with_columns(
+        confidence=pl.col("known_share") * pl.col("clear") * pl.col("event_factor") * pl.col("doubt_factor"),
+        events=_event_list(),
+        source=pl.lit("rules"),
+    )
+    known = known.with_columns(reasons(known, rules))
+    return known.with_columns(inputs(known, rules.version)).select(COLUMNS)
+
+
+def _snapshot(snapshots: pl.DataFrame) -> pl.DataFrame:
+    return snapshots.select(
+        "session", "instrument_id", "price", "previous_close", "gap_pct", "premarket_volume", "week_position",
+        "month_position", "band", relative_volume="premarket_relative_volume",
+    )  # fmt: skip
+
+
+def _overnight(mornings: Mornings, intraday: pl.DataFrame, priority: Sequence[str]) -> pl.DataFrame:
+    """[cell, night_high, night_low]: of the post-market of the session before and of the premarket."""
+    return (
+        mornings.seen(intraday, priority)
+        .filter(pl.col("phase") != "regular")
+        .group_by("cell", maintain_order=True)
+        .agg(night_high=pl.col("high").max(), night_low=pl.col("low").min())
+    )
+
+
+def _since_the_close(mornings: Mornings, news: pl.DataFrame) -> pl.DataFrame:
+    """`news` with `morning`, the judged session in whose night each article came; those of no such night left out."""
+    nights = mornings.judged.select(morning="session", until="decided_at", after="closed_before").sort("until")
+    return (
+        news.with_columns(pl.col("available_at").cast(_MOMENT))
+        .sort("available_at")
+        .join_asof(nights, left_on="available_at", right_on="until", strategy="forward")
+        .filter(pl.col("available_at") > pl.col("after"))
+    )
+
+
+def _articles(mornings: Mornings, news: pl.DataFrame) -> pl.DataFrame:
+    """[cell, news_count, news_score, headlines] of the names that had articles; the strongest headlines first."""
+    told = (
+        _since_the_close(mornings, news)
+        .drop("session")
+        .join(
+            mornings.watched.select("cell", "instrument_id", morning="session"),
+            on=["morning", "instrument_id"],
+            how="inner",
+        )
+        .unique(["cell", "article_id"], keep="first", maintain_order=True)
+        .with_columns(weight=pl.col("relevance").fill_null(_UNSAID))
+        .sort("cell", -pl.col("sentiment").abs().round(9), "available_at", "article_id")
+    )
+    headline = pl.struct(id=pl.col("article_id"), sentiment=pl.col("sentiment").round(3) + 0.0, title=pl.col("title"))
+    weight = pl.col("weight")
+    return told.group_by("cell", maintain_order=True).agg(
+        news_count=pl.len().cast(pl.Int32),
+        news_score=pl.when(weight.sum() > 0).then((weight * pl.col("sentiment")).sum() / weight.sum()).clip(-1, 1),
+        headlines=headline.head(HEADLINES),
+    )
+
+
+def _anywhere(mornings: Mornings, news: pl.DataFrame) -> pl.DataFrame:
+    """[session, any_news]: whether anybody's article came that night."""
+    heard = _since_the_close(mornings, news)["morning"].unique()
+    return mornings.judged.select("session", any_news=pl.col("session").is_in(heard.implode()))
+
+
+def _yesterday(
+    mornings: Mornings,
+    known: pl.DataFrame,
+    indicators: pl.DataFrame,
+    regime: pl.DataFrame,
+    earnings: pl.DataFrame,
+) -> pl.DataFrame:
+    """`known` with what was published of the session before each morning."""
+    days = pl.Series(mornings.panel.sessions, dtype=pl.Date)
+    before = known.with_columns(before=days.gather(known["row"] - 1) if known.height else pl.lit(None, pl.Date))
+    measured = indicators.select(
+        "instrument_id", "atr_14", "sma_20", "sma_50", "sma_200", before="session", last_close="close"
+    )
+    calendar = earnings.select(
+        "instrument_id", "next_report_date", "next_timing", "sessions_to_report", "next_ex_dividend_date",
+        before="session", in_calendar=pl.lit(True),
+    )  # fmt: skip
+    graded = regime.select("environment", before="session", market_regime="regime")
+    return (
+        before.join(measured, on=["before", "instrument_id"], how="left", maintain_order="left")
+        .join(calendar, on=["before", "instrument_id"], how="left", maintain_order="left")
+        .join(graded, on="before", how="left", maintain_order="left")
+    )
+
+
+def _actions(mornings: Mornings, actions: pl.DataFrame) -> pl.DataFrame:
+    """[session, instrument_id, paid, split] of the ex-dates among the judged sessions."""
+    sound = actions.filter(
+        pl.col("session").is_in(mornings.judged["session"].implode())
+        & (pl.col("value") > 0)
+        & pl.col("value").is_finite()
+    )
+    paid, split = pl.col("kind").is_in(CASH), pl.col("kind") == "split"
+    return sound.group_by("session", "instrument_id", maintain_order=True).agg(
+        paid=pl.when(paid.any()).then(pl.col("value").filter(paid).sum()),
+        split=pl.when(split.any()).then(pl.col("value").filter(split).product()),
+    )
+
+
+def _measures() -> list[pl.Expr]:
+    """What the inputs measure. A dividend not below the price is not believed."""
+    close = pl.col("previous_close")
+    dividend = pl.when(pl.col("paid") < close).then(pl.col("paid")).fill_null(0.0)
+    night = pl.col("night_high") - pl.col("night_low")
+    sides = [("last_close", "sma_20"), ("last_close", "sma_50"), ("last_close", "sma_200"), ("sma_50", "sma_200")]
+    above = [(pl.col(left).round(9) > pl.col(right).round(9)).cast(pl.Float64) * 2 - 1 for left, right in sides]
+    place = 2 * (pl.col("price") - pl.col("night_low")) / night - 1
+    return [
+        (100 * dividend / close).alias("dividend_pct"),
+        (100 * (pl.col("price") + dividend) / close - 100).alias("earned_gap_pct"),
+        (100 * pl.col("atr_14") / pl.col("last_close")).alias("range_pct"),
+        (100 * night / close).alias("overnight_range_pct"),
+        pl.when(night > 1e-9 * close).then(place).clip(-1, 1).alias("night_place"),
+        pl.mean_horizontal(above).alias("trend_score"),
+    ]
+
+
+def _events() -> dict[str, pl.Expr]:
+    """Events as columns; false where the calendar says nothing.
+
+    The calendar is that of the session before: a report dated today, or one that today's session is the first to trade
+    on. A report of an unknown hour may come at any of them.
+    """
+    today = pl.col("next_report_date") == pl.col("session")
+    trades_on_it = pl.col("sessions_to_report") == 1
+    timing = pl.col("next_timing").fill_null("unknown")
+    events = {
+        "report_before": trades_on_it & (timing == "bmo"),
+        "report_during": today & (timing == "dmh"),
+        "report_unknown": trades_on_it & (timing == "unknown"),
+        "report_tonight": today & (timing == "amc"),
+        "report_since": trades_on_it & (timing.is_in(["amc", "dmh"])) & ~today,
+        "ex_dividend": (pl.col("next_ex_dividend_date") == pl.col("session")) | (pl.col("paid") > 0),
+        "split_today": pl.col("split").is_not_null(),
+    }
+    return {name: event.fill_null(False) for name, event in events.items()}
+
+
+def _event_list() -> pl.Expr:
+    names = {
+        "report_since": "report since the close",
+        "report_before": "report before the open",
+        "report_during": "report during the session",
+        "report_unknown": "report at an unknown hour",
+        "report_tonight": "report after the close",
+        "ex_dividend": "ex-dividend",
+        "split_today": "split",
+    }
+    said = [pl.when(pl.col(column)).then(pl.lit(name)) for column, name in names.items()]
+    return pl.concat_str(said, separator=",", ignore_nulls=True).fill_null("")
+
+
+def _reported() -> pl.Expr:
+    return pl.any_horizontal("report_before", "report_since", "report_unknown", "report_during")
+
+
+def _says(rules: Rules) -> list[pl.Expr]:
+    """`says_<input>`, -1 to 1, null where it says nothing; and `unexplained`, a gap that looks like an error."""
+    gap, volume = pl.col("earned_gap_pct"), pl.col("relative_volume").round(9)
+    unexplained = (gap.abs().round(9) >= rules.gap.unexplained_pct) & (pl.col("news_count") == 0) & ~_reported()
+    unexplained = unexplained.fill_null(False)
+    factor = (
+        pl.when(volume >= rules.gap.loud_volume)
+        .then(rules.gap.loud_factor)
+        .when(volume <= rules.gap.quiet_volume)
+        .then(rules.gap.quiet_factor)
+        .otherwise(1.0)
+    )
+    ranges = pl.when(pl.col("range_pct") > 0).then(gap / pl.col("range_pct"))
+    count = pl.col("news_count")
+    environment = {grade.upper(): getattr(rules.environment, grade) for grade in "abcd"}
+    trusted = ~unexplained
+    return [
+        unexplained.alias("unexplained"),
+        pl.when(trusted).then((ranges / rules.gap.full_ranges).clip(-1, 1) * factor).clip(-1, 1).alias("says_gap"),
+        pl.col("trend_score").alias("says_trend"),
+        (
+            (pl.col("news_score") / rules.news.full_sentiment).clip(-1, 1) * count / (count + rules.news.half_count)
+        ).alias("says_news"),
+        pl.when(trusted).then("night_place").alias("says_overnight"),
+        pl.col("environment").replace_strict(environment, default=None, return_dtype=pl.Float64).alias("says_regime"),
+    ]
+
+
+def _said(rules: Rules) -> pl.Expr:
+    """Weight of the inputs that say something."""
+    return pl.sum_horizontal(
+        pl.when(pl.col(f"says_{name}").is_not_null()).then(getattr(rules.weights, name)).otherwise(0.0)
+        for name in INPUTS
+    )
+
+
+def _score(rules: Rules) -> pl.Expr:
+    total = pl.sum_horizontal(pl.col(f"says_{name}") * getattr(rules.weights, name) for name in INPUTS)
+    return pl.when(_said(rules) > 0).then(total / _said(rules)).otherwise(0.0) + 0.0
+
+
+def _bias(rules: Rules) -> pl.Expr:
+    score, enough = pl.col("score").round(9), _said(rules).round(9) >= rules.bias.least_weight
+    return (
+        pl.when(enough & (score >= rules.bias.threshold))
+        .then(pl.lit("long"))
+        .when(enough & (score <= -rules.bias.threshold))
+        .then(pl.lit("short"))
+        .otherwise(pl.lit("neutral"))
+    )
+
+
+def _known_share(rules: Rules) -> pl.Expr:
+    """Share of the inputs that are known, by weight, the relative volume beside them; 0 where none says anything."""
+    silence = pl.when(pl.col("says_news").is_null() & pl.col("any_news")).then(rules.weights.news).otherwise(0.0)
+    volume = pl.when(pl.col("relative_volume").is_not_null()).then(1.0).otherwise(0.0)
+    share = rules.confidence.volume_share
+    known = (1 - share) * (_said(rules) + silence) + share * volume
+    return pl.when(_said(rules) > 0).then(known).otherwise(0.0)
+
+
+def _clear(rules: Rules) -> pl.Expr:
+    size = pl.col("score").abs()
+    return (
+        pl.when(pl.col("bias") == "neutral")
+        .then(1 - size / rules.bias.threshold)
+        .otherwise(size / rules.bias.full)
+        .clip(0, 1)
+    )
+
+
+def _factors(rules: Rules) -> dict[str, pl.Expr]:
+    told = rules.confidence
+    wide = (pl.col("overnight_range_pct") / pl.col("range_pct")).round(9) >= told.wide_ranges
+    return {
+        "event_factor": pl.when(pl.any_horizontal("report_during", "report_unknown"))
+        .then(told.report_ahead)
+        .when(pl.any_horizontal("report_before", "report_since"))
+        .then(told.report_out)
+        .when(pl.col("report_tonight"))
+        .then(told.report_tonight)
+        .otherwise(1.0),
+        "wide_night": wide.fill_null(False),
+        "doubt_factor": pl.when(wide.fill_null(False)).then(told.wide_factor).otherwise(1.0)
+        * pl.when(pl.col("unexplained")).then(told.unexplained_factor).otherwise(1.0),
+    }
