@@ -1,4 +1,4 @@
-"""The shape of an answer, and what makes one unusable.
+"""The shape of the words for a dip, and what makes them unusable.
 
 What belongs here: checks of what came back. What does not: how it was asked (`client.py`).
 
@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from trading_pipeline.analyst.texts import Unusable, only_about, plain
+
 LONGEST = {"why": 700, "play": 700, "risk": 300}
 MOST_RISKS = 6
 _ROUNDING = 1e-9
@@ -24,10 +26,6 @@ _OF_PORTFOLIO = re.compile(
     re.IGNORECASE,
 )
 _BUYS = re.compile(r"^\W*(?:buy|add|accumulate|start buying|go long)\b", re.IGNORECASE)
-_LINK = re.compile(r"https?://|www\.|<[^>]+>|\]\(", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
-_SYMBOL = re.compile(r"(?<![A-Za-z0-9.^-])[A-Z0-9^][A-Z0-9.^-]*[A-Z0-9]")
-_QUOTED_SYMBOL = re.compile(r"\$([A-Z][A-Z0-9.]{0,6})\b|\((?:NYSE|NASDAQ|Nasdaq|ASX)\s*:\s*([A-Z0-9.]+)\)")
 
 
 class Words(BaseModel):
@@ -44,54 +42,25 @@ class Words(BaseModel):
     size_high: float = Field(description="Share of the portfolio, fraction, inside the bounds of the input.")
 
 
-class Unusable(Exception):
-    """An answer that must not be used: `reason` is one word for the row, the message says what was wrong."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason = reason
-        super().__init__(message)
-
-
 def check(words: Words, row: Mapping[str, Any], tickers: Collection[str]) -> Words:
     """`words` with texts trimmed, or `Unusable`.
 
     row: the row of `dip_analysis` it is about. tickers: of everything else that is analysed; the words may name
     one of them only where the inputs do.
     """
-    risks = [risk.strip() for risk in words.risks]
-    why, play = words.why.strip(), words.play.strip()
-    _texts({"why": [why], "play": [play], "risk": risks})
-    _company(words.ticker, why, [why, play, *risks], row, tickers)
+    if not 1 <= len(words.risks) <= MOST_RISKS:
+        raise Unusable("invalid", f"{len(words.risks)} risks")
+    why, play = (plain(name, getattr(words, name), LONGEST[name]) for name in ("why", "play"))
+    risks = [plain("risk", risk, LONGEST["risk"]) for risk in words.risks]
+    if words.ticker != row["ticker"]:
+        raise Unusable("wrong_company", "the answer is about another ticker")
+    if row["ticker"] not in why:
+        raise Unusable("wrong_company", "the words do not name the ticker")
+    only_about(row["ticker"], [why, play, *risks], row["inputs"], tickers)
     _numbers(words, play, [why, *risks], row)
     if row["action"] != "buy" and _BUYS.search(play):
         raise Unusable("wrong_action", f"the play is to buy, the action is {row['action']}")
     return words.model_copy(update={"why": why, "play": play, "risks": risks})
-
-
-def _texts(texts: Mapping[str, list[str]]) -> None:
-    for name, said in texts.items():
-        if not 1 <= len(said) <= MOST_RISKS:
-            raise Unusable("invalid", f"{len(said)} risks")
-        for text in said:
-            if not text or len(text) > LONGEST[name]:
-                raise Unusable("invalid", f"{name} has {len(text)} characters")
-            if _LINK.search(text) or _CONTROL.search(text) or "\n" in text:
-                raise Unusable("invalid", f"{name} holds a link, markup or control characters")
-
-
-def _company(ticker: str, why: str, texts: list[str], row: Mapping[str, Any], tickers: Collection[str]) -> None:
-    own = row["ticker"]
-    if ticker != own:
-        raise Unusable("wrong_company", "the answer is about another ticker")
-    if own not in _SYMBOL.findall(why) and own not in why:
-        raise Unusable("wrong_company", "the words do not name the ticker")
-    for text in texts:
-        named = {first or second for first, second in _QUOTED_SYMBOL.findall(text)}
-        # Three letters and more: IT, ALL and ON are words as often as tickers.
-        named |= {symbol for symbol in _SYMBOL.findall(text) if symbol in tickers and len(symbol) > 2}
-        strange = {symbol for symbol in named - {own} if symbol not in _SYMBOL.findall(row["inputs"])}
-        if strange:
-            raise Unusable("wrong_company", "the words name a ticker that the inputs do not")
 
 
 def _numbers(words: Words, play: str, others: list[str], row: Mapping[str, Any]) -> None:

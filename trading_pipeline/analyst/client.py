@@ -1,8 +1,8 @@
 """One question to one model over the real client, and what came of it.
 
-What belongs here: the SDK, its errors and its usage figures. What does not: whom to ask (`words.py`).
+What belongs here: the SDK, its errors and its usage figures. What does not: whom to ask and whether (`asking.py`).
 
-Words are asked for with `messages.parse`. An answer that is no JSON, as a refusal is, makes it raise before anybody
+Answers are asked for with `messages.parse`. An answer that is no JSON, as a refusal is, makes it raise before anybody
 sees what was paid: so the response is noted by a hook of the transport as it comes in, and usage and stop reason are
 read from there.
 """
@@ -11,37 +11,34 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import SecretStr, ValidationError
 
-from trading_pipeline.analyst.answer import Words
 from trading_pipeline.analyst.prices import price_of
-from trading_pipeline.analyst.prompt import prefix
+from trading_pipeline.analyst.task import A, Task
 
 if TYPE_CHECKING:
     import anthropic
-
-MOST_TOKENS = 1500
-"""Tokens an answer may have: the longest texts that are accepted need about 1,000."""
-
-CHARACTERS_A_TOKEN = 3
-"""Fewer than English has (about 4): what a call may cost is estimated too high rather than too low."""
+    import httpx2
 
 
 @dataclass(frozen=True)
-class Reply:
+class Reply(Generic[A]):
     """What came of a question.
 
     outcome: `answered`, `refused`, `truncated`, `invalid`, `overloaded`, `timeout`, `denied` (key or request not
-    accepted) or `unreachable`. words: the answer, unchecked but for its shape; None unless answered. Tokens are 0 where
-    none were reported.
+    accepted) or `unreachable`. answer: unchecked but for its shape; None unless answered. Tokens are 0 where none were
+    reported. cost: US dollars; the most it could be for a question that was sent and not answered: it may have been
+    charged for all the same.
     """
 
     model: str
     outcome: str
-    words: Words | None = None
+    answer: A | None = None
     stop_reason: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
@@ -50,28 +47,22 @@ class Reply:
     cost: float = 0.0
 
 
-def most_it_can_cost(model: str, question: str) -> float:
-    """US dollars: everything written to the cache, and an answer as long as allowed."""
-    tokens = (len(prefix()) + len(question)) // CHARACTERS_A_TOKEN + 1
-    return price_of(model).cost(0, MOST_TOKENS, 0, tokens)
-
-
 class Client:
     """Asks Claude. May be used by several threads at once; `close` it at the end.
 
-    base_url: None for what ANTHROPIC_BASE_URL says, or Anthropic's own. seconds: how long an answer may take. Nothing
-    is asked twice by the client itself: a busy model is not waited for.
+    base_url: None for what ANTHROPIC_BASE_URL says, or Anthropic's own. Nothing is asked twice by the client itself: a
+    busy model is not waited for.
     """
 
-    def __init__(self, key: SecretStr, base_url: str | None, seconds: float) -> None:
+    def __init__(self, key: SecretStr, base_url: str | None) -> None:
         import anthropic
-        import httpx2
 
         self._seen = threading.local()
-        timeout = httpx2.Timeout(seconds, connect=min(seconds, 5.0))
-        transport = anthropic.DefaultHttpxClient(timeout=timeout, event_hooks={"response": [self._note]})
         self._client = anthropic.Anthropic(
-            api_key=key.get_secret_value(), base_url=base_url, timeout=timeout, max_retries=0, http_client=transport
+            api_key=key.get_secret_value(),
+            base_url=base_url,
+            max_retries=0,
+            http_client=anthropic.DefaultHttpxClient(event_hooks={"response": [self._note]}),
         )
 
     def __repr__(self) -> str:
@@ -81,32 +72,39 @@ class Client:
         """Closes its connections."""
         self._client.close()
 
-    def ask(self, model: str, question: str) -> Reply:
-        """One question; every failure is an outcome, none is raised."""
+    def ask(self, task: Task[A], model: str, question: str, seconds: float) -> Reply[A]:
+        """One question; every failure is an outcome, none is raised.
+
+        seconds: it may take; a body that drips in is cut off with the first piece that comes later.
+        """
         import anthropic
+        import httpx2
 
         self._seen.body = None
+        self._seen.until = time.monotonic() + seconds
         try:
             message = self._client.messages.parse(
                 model=model,
-                max_tokens=MOST_TOKENS,
-                system=[{"type": "text", "text": prefix(), "cache_control": {"type": "ephemeral"}}],
+                max_tokens=task.most_tokens,
+                system=task.system(),  # type: ignore[arg-type]
                 messages=[{"role": "user", "content": question}],
-                output_format=Words,
+                output_format=task.answer,
+                timeout=httpx2.Timeout(seconds, connect=min(seconds, 5.0)),
             )
         except (ValidationError, ValueError):
-            return self._reply(model, None)
-        except anthropic.APITimeoutError:
-            return Reply(model, "timeout", cost=most_it_can_cost(model, question))
-        except anthropic.APIConnectionError:
-            return Reply(model, "unreachable")
+            return self._reply(task, model, None)
+        except anthropic.APIConnectionError as error:
+            timed_out = isinstance(error, anthropic.APITimeoutError)
+            unsent = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+            cost = 0.0 if isinstance(error.__cause__, unsent) else task.most_it_can_cost(model, question)
+            return Reply(model, "timeout" if timed_out else "unreachable", cost=cost)
         except anthropic.APIStatusError as error:
             return Reply(model, _refused_by_status(error))
         except anthropic.AnthropicError:
-            return self._reply(model, None)
-        return self._reply(model, message.parsed_output)
+            return self._reply(task, model, None)
+        return self._reply(task, model, message.parsed_output)
 
-    def _reply(self, model: str, words: Words | None) -> Reply:
+    def _reply(self, task: Task[A], model: str, answer: A | None) -> Reply[A]:
         body = self._seen.body if isinstance(self._seen.body, dict) else {}
         usage = body.get("usage")
         counts = {
@@ -118,26 +116,48 @@ class Client:
                 ("cache_write_tokens", "cache_creation_input_tokens"),
             )
         }
+        for_an_hour = counts["cache_write_tokens"] if task.kept == "1h" else 0
         stop = body.get("stop_reason")
         outcome = {"refusal": "refused", "max_tokens": "truncated", "model_context_window_exceeded": "truncated"}.get(
-            str(stop), "answered" if words is not None else "invalid"
+            str(stop), "answered" if answer is not None else "invalid"
         )
         return Reply(
             model,
             outcome,
-            words if outcome == "answered" else None,
+            answer if outcome == "answered" else None,
             None if stop is None else str(stop),
             **counts,
-            cost=price_of(model).cost(**counts),
+            cost=price_of(model).cost(**counts, cache_write_hour_tokens=for_an_hour),
         )
 
-    def _note(self, response: Any) -> None:
+    def _note(self, response: httpx2.Response) -> None:
         """Keeps the body of this thread's response."""
+        response.stream = _bounded(response.stream, self._seen.until)
         response.read()
         try:
             self._seen.body = json.loads(response.content)
         except ValueError:
             self._seen.body = None
+
+
+def _bounded(stream: Any, until: float) -> httpx2.SyncByteStream:
+    """The body of a response, `ReadTimeout` once `until` (monotonic seconds) has passed.
+
+    The transport's own limit holds for each piece of it: a body that drips in would never come to an end.
+    """
+    import httpx2
+
+    class Bounded(httpx2.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            for piece in stream:
+                yield piece
+                if time.monotonic() > until:
+                    raise httpx2.ReadTimeout("the answer was not whole in time")
+
+        def close(self) -> None:
+            stream.close()
+
+    return Bounded()
 
 
 def _count(usage: object, key: str) -> int:

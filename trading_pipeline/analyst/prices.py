@@ -17,15 +17,27 @@ class Price:
     input: float
     output: float
     cache_write: float
+    cache_write_hour: float
     cache_read: float
 
-    def cost(self, input_tokens: int, output_tokens: int, cache_read_tokens: int, cache_write_tokens: int) -> float:
-        """US dollars of a call; `input_tokens` without the cached ones, as the API counts them."""
+    def cost(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cache_read_tokens: int,
+        cache_write_tokens: int,
+        cache_write_hour_tokens: int = 0,
+    ) -> float:
+        """US dollars of a call; `input_tokens` without the cached ones, as the API counts them.
+
+        cache_write_hour_tokens: how many of `cache_write_tokens` were written for an hour instead of five minutes.
+        """
         return (
             self.input * input_tokens
             + self.output * output_tokens
             + self.cache_read * cache_read_tokens
-            + self.cache_write * cache_write_tokens
+            + self.cache_write * (cache_write_tokens - cache_write_hour_tokens)
+            + self.cache_write_hour * cache_write_hour_tokens
         ) / MILLION
 
 
@@ -37,6 +49,7 @@ def _table() -> dict[str, Price]:
             row["input"],
             row["output"],
             row["input"] * told["cache_write_factor"],
+            row["input"] * told["cache_write_hour_factor"],
             row["input"] * told["cache_read_factor"],
         )
         for row in told["models"]

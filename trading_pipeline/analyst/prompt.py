@@ -1,30 +1,18 @@
-"""What is asked: a prefix that never changes, and the inputs of one row as data.
+"""The dip desk's question: a prefix that never changes, and the inputs of one row as data.
 
-What belongs here: texts and their hash. What does not: sending them (`client.py`).
-
-The prefix is the same to the byte for every row and day, so that the prompt cache holds it: no date, no name, no
-setting is in it. Long as it is (some 5,000 tokens), it costs a tenth when read from the cache, and models cache only
-prefixes above a floor of up to 4,096 tokens. The inputs come from outside in part (headlines): they travel as JSON
-inside a tag they cannot close, and the prefix says that they are data.
+What belongs here: its texts. What does not: what kinds of questions share (`task.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from functools import cache
-from importlib import resources
-from typing import Any
 
 from trading_pipeline.analyst.answer import LONGEST, MOST_RISKS, Words
-from trading_pipeline.tables.base import Column
+from trading_pipeline.analyst.task import Task, meanings, rules_of
 from trading_pipeline.tables.dips import CAUSE_COLUMNS, DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
 from trading_pipeline.tables.reference import EARNINGS_CALENDAR
 from trading_pipeline.tables.screener import SCREENER_SCORES
-
-_DATED = re.compile(r"-\d{8}$")
 
 _TASK = f"""You put into words, for somebody new to investing, what a set of rules has decided about a share that
 dipped.
@@ -78,9 +66,8 @@ where it ends."],"size_low":0.0,"size_high":0.0}
 
 @cache
 def prefix() -> str:
-    """The stable part: the task, the meaning of every field, the desk's rules with their reasons, two examples."""
-    columns: dict[str, Column] = {}
-    for told in (
+    """The stable part, some 5,000 tokens: the task, the meaning of every field, the rules, two examples."""
+    columns = (
         DIP_ANALYSIS.columns,
         CAUSE_COLUMNS,
         DIP_OPPORTUNITIES.columns,
@@ -88,35 +75,18 @@ def prefix() -> str:
         INDICATORS.columns,
         EARNINGS_CALENDAR.columns,
         MARKET_REGIME.columns,
-    ):
-        columns |= {column.name: column for column in told if column.name not in columns}
-    meanings = "\n".join(f"- {name}: {column.description}" for name, column in sorted(columns.items()))
-    rules = resources.files("trading_pipeline.research.dip_desk").joinpath("rules.toml").read_text(encoding="utf-8")
+    )
     return "\n".join(
         (
             _TASK,
             "What the fields mean, wherever they stand in the object:",
-            meanings,
+            meanings(*columns),
             "\nThe rules that decided, each number with its reason:",
-            rules,
+            rules_of("trading_pipeline.research.dip_desk"),
             _EXAMPLES,
         )
     )
 
 
-def question(inputs: str) -> str:
-    """The part that differs: the inputs of a row as data, with < and > escaped: they cannot close the tag."""
-    data = inputs.replace("<", "\\u003c").replace(">", "\\u003e")
-    return f"<dip>\n{data}\n</dip>"
-
-
-def family(model: str) -> str:
-    """A model's id without its date: the same model, released under two ids."""
-    return _DATED.sub("", model)
-
-
-def prompt_hash(inputs: str, model: str) -> str:
-    """SHA-256 of prefix, schema, inputs and the family of `model`."""
-    schema: dict[str, Any] = Words.model_json_schema()
-    parts = (prefix(), json.dumps(schema, sort_keys=True), family(model), question(inputs))
-    return hashlib.sha256("\x00".join(parts).encode()).hexdigest()
+DIP = Task("dip", prefix, Words, most_tokens=1500)
+"""Words for one dip: the longest texts that are accepted need about 1,000 tokens."""

@@ -13,9 +13,8 @@ from polars.testing import assert_frame_equal
 from pydantic import SecretStr
 
 from trading_pipeline.analyst import write_words
-from trading_pipeline.analyst.client import most_it_can_cost
 from trading_pipeline.analyst.prices import price_of
-from trading_pipeline.analyst.prompt import prefix, question
+from trading_pipeline.analyst.prompt import DIP, prefix
 from trading_pipeline.settings import Settings
 from trading_pipeline.storage.model_calls import PostgresLedger
 from trading_pipeline.storage.warehouse import Warehouse
@@ -162,7 +161,9 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(api, settings, ledger):
     assert stands_as_the_rules_said(told, row) and told["source_reason"] == "timeout"
     assert len(api.requests) == 1
     # It may have been answered and charged for all the same.
-    assert ledger.spent_today(NOW) == pytest.approx(most_it_can_cost("claude-sonnet-5-5", question(row["inputs"])))
+    assert ledger.spent_today(NOW) == pytest.approx(
+        DIP.most_it_can_cost("claude-sonnet-5-5", DIP.question(row["inputs"]))
+    )
 
 
 def test_nobody_at_the_other_end(settings, ledger, monkeypatch):
@@ -226,8 +227,8 @@ def test_an_answer_that_is_no_json_is_not_used_but_paid_for(
 
 def test_past_the_budget_the_rules_word_what_is_left_and_the_next_day_begins_anew(api, settings, ledger):
     rows = [row_of(f"A{number:02d}", "buy" if number == 7 else "wait") for number in range(12)]
-    cheap = most_it_can_cost("claude-haiku-5-5", question(rows[0]["inputs"]))
-    dear = most_it_can_cost("claude-sonnet-5-5", question(rows[7]["inputs"]))
+    cheap = DIP.most_it_can_cost("claude-haiku-5-5", DIP.question(rows[0]["inputs"]))
+    dear = DIP.most_it_can_cost("claude-sonnet-5-5", DIP.question(rows[7]["inputs"]))
     tight = settings.model_copy(update={"claude_daily_budget": dear + 2.5 * cheap})
     told = write_words(rows_of(*rows), tight, ledger, NOW)
     by_claude = told.filter(pl.col("source") == "claude")
@@ -318,7 +319,7 @@ def test_the_endpoint_of_the_settings_goes_before_the_environment(api, settings,
 def test_two_runs_at_once_stay_within_reach_of_the_budget(api, settings, ledger):
     """Each sees what the other has spent; only what is under way in the other can come on top."""
     row = row_of()
-    most = most_it_can_cost("claude-sonnet-5-5", question(row["inputs"]))
+    most = DIP.most_it_can_cost("claude-sonnet-5-5", DIP.question(row["inputs"]))
     tight = settings.model_copy(update={"claude_daily_budget": 6 * most})
     batches = [rows_of(*(row_of(f"{name}{number:02d}") for number in range(30))) for name in "AB"]
     with ThreadPoolExecutor(2) as pool:
