@@ -93,6 +93,11 @@ class _Request:
     clients: dict[Span, StockHistoricalDataClient] = field(default_factory=dict)
     invalid: dict[str, ProviderError] = field(default_factory=dict)
 
+    @property
+    def named(self) -> str:
+        """Its symbols in few words."""
+        return f"{self.symbols[0]} to {self.symbols[-1]} ({len(self.symbols)} symbols)"
+
 
 class AlpacaBars:
     """Alpaca's historical bars of US shares. `key` and `secret` travel in headers only; they are in no URL or error.
@@ -332,6 +337,7 @@ def _asked_wait(headers: Any, now: datetime) -> float | None:
     reset: str = headers.get("X-RateLimit-Reset", "")
     if asked is not None or not reset.isdigit():
         return asked
+    there: datetime
     try:
         there = parsedate_to_datetime(headers.get("Date", ""))
     except ValueError:

@@ -118,7 +118,7 @@ def unknown_outside_hours(bars: pl.DataFrame, market: Market) -> pl.DataFrame:
     """`bars` with null for a volume of zero outside regular hours.
 
     A bar with prices was traded, so that its volume cannot be zero: Yahoo tells prices before the open and after the
-    close, and no volume (4,696 bars of SPY: 2,741 zeros, all of them there; only the first minute after the close,
+    close, and no volume (4,696 bars of SPY: 2,751 zeros, all of them there; only the first minute after the close,
     which holds the closing auction, has some). Zeros of regular hours are left for the quality rules.
     """
     exchange = calendar(market.exchange)
