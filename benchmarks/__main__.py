@@ -27,6 +27,7 @@ MODULES = {
     "orchestration": "benchmarks.orchestration",
     "imports": "benchmarks.imports",
     "dip_causes": "benchmarks.dip_causes",
+    "live": "benchmarks.live",
     "run": "benchmarks.make_run",
 }
 ON_REQUEST = ("run",)

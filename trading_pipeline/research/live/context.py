@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from trading_pipeline.research.live.features import SessionFeatures, micros, positions
+from trading_pipeline.research.live.features import Positions, SessionFeatures, micros
 from trading_pipeline.research.live.rules import Rules, TiltRules
-from trading_pipeline.research.panel import Floats, Integers, Mask
+from trading_pipeline.research.panel import Floats, Mask
 
 LONG, SHORT = 1, -1
 _DIRECTIONS = {"long": LONG, "short": SHORT}
@@ -84,13 +84,10 @@ class SessionContext:
         if features.instruments != self.ids:
             raise ValueError("features and context follow different instruments; make both from the same list")
 
-    def positions(self, ids: pl.Series) -> Integers:
-        """Position of each instrument among `ids`, -1 where it is not followed."""
-        return positions(ids, self._codes)
-
     @cached_property
-    def _codes(self) -> pl.Enum:
-        return pl.Enum(self.ids)
+    def positions(self) -> Positions:
+        """Tells the position of each instrument among `ids`, -1 where it is not followed."""
+        return Positions(self.ids)
 
     @property
     def direction(self) -> int:

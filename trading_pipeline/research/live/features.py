@@ -5,10 +5,11 @@ What belongs here: what is measured of the bars. What does not: what is decided 
 where bars come from.
 
 Mean and sigma of the session run by Welford's recurrence (Technometrics 1962), in which no two large numbers are
-subtracted. The textbook sums of x and x squared lose what matters here: at a price of 700,000 with a sigma of 5 their
-variance is off by 1e-5 (relative) after 390 bars, and by more than all of it at a sigma of a cent; Welford's stays
-within 1e-9. The rolling window is a ring of the last closes, summed anew at each bar, relative to one of them: nothing
-is ever added and taken away again, so nothing drifts, and a flat window has a sigma of exactly 0.
+subtracted, on the distances from the session's first close, which are exact. Measured over 390 closes about 700,000:
+the variance by sums of x and of x squared is wrong by 0.2 % at a sigma of 0.4 and comes out negative at 0.02, Welford's
+own is within 4e-8, this one within 1e-12. The rolling window is a ring of the last closes, summed anew at each bar,
+relative to one of them: nothing is ever added and taken away again, so nothing drifts, and a flat window has a sigma
+of exactly 0.
 
 The state is a fold: the same bars in the same order give the same state to the last bit, however they were spread over
 calls. That is why reductions run along the ring with `accumulate`, whose order of additions is defined; `sum` adds in
@@ -66,10 +67,11 @@ class State:
     last bar, and the tick that took it in. unbroken: bars since the session began or a hole of `halt_minutes` ended.
     open … volume: of the last bar. session_*: of all bars; since_*: how many bars came after the one that made the
     extreme. range_high, range_low: the session's extremes before the last bar; *_held: how many bars they had held by
-    then. mean, squares, sigma: of the closes, `squares` being the sum of squared deviations. z_rolling: from a full
-    window on. traded, shares, counted: sums of typical price times volume and of volume, and how many bars told one.
-    band: premarket band touched. moves: sum of squared returns from bar to bar, the first from its own open.
-    previous_*: of the bar before the last. ring: the last closes, bar n in row n modulo the window.
+    then. apart: mean distance of the closes from first_close; mean, sigma: of the closes; squares: sum of their
+    squared deviations. z_rolling: from a full window on. traded, shares, counted: sums of typical price times volume
+    and of volume, and how many bars told one. band: premarket band touched. moves: sum of squared returns from bar to
+    bar, the first from its own open. previous_*: of the bar before the last. ring: the last closes, bar n in row n
+    modulo the window.
     """
 
     bars: Integers
@@ -90,6 +92,8 @@ class State:
     range_low: Floats
     high_held: Integers
     low_held: Integers
+    first_close: Floats
+    apart: Floats
     mean: Floats
     squares: Floats
     sigma: Floats
@@ -113,7 +117,7 @@ class State:
     @classmethod
     def fresh(cls, instruments: int, window: int) -> State:
         """Before the first bar."""
-        zeros = {"mean", "squares", "traded", "shares", "moves"}
+        zeros = {"apart", "squares", "traded", "shares", "moves"}
         counts = ("bars", "unbroken", "counted", "since_high", "since_low", "high_held", "low_held")
         whole = dict.fromkeys(counts, 0)
         whole |= {"started": _BEFORE_ALL, "taken_at": _BEFORE_ALL}
@@ -175,7 +179,7 @@ class SessionFeatures:
         self.ignored = Ignored()
         self._window = rules.features.window
         self._hole = int((rules.features.halt_minutes * 60 + bar_length.total_seconds()) * 1_000_000)
-        self._codes = pl.Enum(self.instruments)
+        self._positions = Positions(self.instruments)
         self._names = pl.Series("instrument_id", self.instruments, dtype=pl.String)
         self._bands = _bands(self.instruments, snapshots)
         self.state = State.fresh(len(self.instruments), self._window)
@@ -206,7 +210,7 @@ class SessionFeatures:
 
     def _usable(self, frame: pl.DataFrame, starts: pl.Series, ticks: Integers) -> _Bars:
         """The bars that are taken in; counts the others."""
-        name = positions(frame["instrument_id"], self._codes)
+        name = self._positions.of(frame["instrument_id"])
         started = moments(starts)
         prices = {each: frame[each].cast(pl.Float64).to_numpy() for each in (*_PRICES, "volume")}
         known = name >= 0
@@ -262,12 +266,15 @@ class SessionFeatures:
                 getattr(state, f"since_{each}")[name] = np.where(beaten, 0, held + 1)
             state.moves[name] += (close / np.where(first, opened, earlier) - 1) ** 2
 
-            deviation = close - state.mean[name]
-            mean = state.mean[name] + deviation / number
-            squares = state.squares[name] + deviation * (close - mean)
+            state.first_close[name] = np.where(first, close, state.first_close[name])
+            apart = close - state.first_close[name]
+            deviation = apart - state.apart[name]
+            drift = state.apart[name] + deviation / number
+            squares = state.squares[name] + deviation * (apart - drift)
             sigma = np.where(number > 1, np.sqrt(squares / np.maximum(number - 1, 1)), np.nan)
-            state.mean[name], state.squares[name], state.sigma[name] = mean, squares, sigma
-            state.z_session[name] = np.where(sigma > 0, (close - mean) / sigma, np.nan)
+            state.apart[name], state.squares[name], state.sigma[name] = drift, squares, sigma
+            state.mean[name] = state.first_close[name] + drift
+            state.z_session[name] = np.where(sigma > 0, (apart - drift) / sigma, np.nan)
 
             state.ring[before % self._window, name] = close
             state.z_rolling[name] = _last_against(state.ring[:, name], close)
@@ -306,12 +313,23 @@ class SessionFeatures:
         return pl.DataFrame(columns)
 
 
-def positions(ids: pl.Series, codes: pl.Enum) -> Integers:
-    """Position of each id among the categories, -1 where it is none of them."""
-    physical = ids.cast(codes, strict=False).to_physical()
-    if physical.null_count():
-        physical = physical.cast(pl.Int64).fill_null(-1)
-    return physical.to_numpy().astype(np.int64)
+class Positions:
+    """Where each id stands among those followed, -1 where it is none of them.
+
+    Ticks mostly bring the same names in the same order; then the answer is that of the call before (10 us instead of
+    230 for 500 names).
+    """
+
+    def __init__(self, followed: Sequence[str]) -> None:
+        self._codes = pl.Enum(followed)
+        self._asked, self._answer = pl.Series(dtype=pl.String), np.empty(0, dtype=np.int64)
+
+    def of(self, ids: pl.Series) -> Integers:
+        """The positions of the ids; not to be written to."""
+        if not (ids.dtype == self._asked.dtype and ids.equals(self._asked)):
+            codes = ids.cast(self._codes, strict=False).to_physical().cast(pl.Int64).fill_null(-1)
+            self._asked, self._answer = ids, codes.to_numpy()
+        return self._answer
 
 
 def moments(series: pl.Series) -> Integers:

@@ -51,7 +51,7 @@ class PriceMonitor:
         rows: what `SessionFeatures.advance` returned (or stored rows of `live_loop_logs`): [instrument_id, tick_at,
         bar_started_at, high, close], several bars a name in any order. Rows of other instruments are left out.
         """
-        name = self._context.positions(rows["instrument_id"])
+        name = self._context.positions.of(rows["instrument_id"])
         order = np.flatnonzero(name >= 0)
         order = order[np.lexsort((moments(rows["bar_started_at"])[order], name[order]))]
         name, high, close = name[order], rows["high"].to_numpy()[order], rows["close"].to_numpy()[order]

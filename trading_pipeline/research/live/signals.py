@@ -133,7 +133,7 @@ def _free(given: pl.DataFrame, context: SessionContext, rules: Rules, tick_at: d
         longest = int(max(timing.cooldown_minutes, timing.reversal_minutes) * _MINUTE)
         recent = np.flatnonzero((at < now) & (at >= now - longest))
         recent = recent[np.argsort(at[recent], kind="stable")]
-        name = context.positions(given["instrument_id"].gather(recent))
+        name = context.positions.of(given["instrument_id"].gather(recent))
         setup, side = given["setup"].gather(recent), given["side"].gather(recent)
         recent, followed = at[recent], name >= 0
         # Ascending by time, so that the last one of a name stays.
