@@ -7,7 +7,7 @@ is a member of what lives in the universe seeds. A third market is one more row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import time, timedelta
 
 from trading_pipeline.errors import UnknownName
 
@@ -24,6 +24,8 @@ class Market:
     universes: keys of the universes that belong to the market.
     ticker_suffix: what every ticker of the market ends in; keeps BHP in New York apart from BHP.AX.
     data_lag: how long after the close a daily bar is final at the providers.
+    premarket_at: exchange time at which the session ahead is prepared.
+    extended_hours: how long its shares trade before the open and after the close.
     macro: (key of a macro series, ticker) of every one that is followed; a key that starts with `yield_` is a yield in
         per cent a year, every other one an index.
     """
@@ -36,6 +38,8 @@ class Market:
     universes: tuple[str, ...]
     ticker_suffix: str
     data_lag: timedelta
+    premarket_at: time
+    extended_hours: tuple[timedelta, timedelta]
     macro: tuple[tuple[str, str], ...]
 
 
@@ -48,6 +52,8 @@ US = Market(
     universes=("SPX500", "NASDAQ100", "MEGA_CAP"),
     ticker_suffix="",
     data_lag=timedelta(minutes=90),
+    premarket_at=time(8, 30),
+    extended_hours=(timedelta(hours=5, minutes=30), timedelta(hours=4)),
     macro=(
         ("benchmark", "SPY"),
         ("volatility_index", "^VIX"),
@@ -68,6 +74,9 @@ ASX = Market(
     universes=("ASX200",),
     ticker_suffix=".AX",
     data_lag=timedelta(minutes=90),
+    premarket_at=time(8, 30),
+    # No trading before the open; the closing auction is at ten past four.
+    extended_hours=(timedelta(0), timedelta(minutes=12)),
     macro=(("benchmark", "STW.AX"), ("volatility_index", "^AXVI"), ("asx_200", "^AXJO")),
 )
 

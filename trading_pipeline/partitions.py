@@ -45,6 +45,11 @@ def lookback(sessions: int) -> TimeWindowPartitionMapping:
     return TimeWindowPartitionMapping(start_offset=-sessions, allow_nonexistent_upstream_partitions=True)
 
 
+def before(sessions: int) -> TimeWindowPartitionMapping:
+    """Reads the `sessions` before this one, and this one not: what is decided before the open knows no bar of it."""
+    return TimeWindowPartitionMapping(start_offset=-sessions, end_offset=-1, allow_nonexistent_upstream_partitions=True)
+
+
 def sessions_of(partition_keys: list[str]) -> list[date]:
     """The sessions named by partition keys, ascending."""
     return sorted(date.fromisoformat(key) for key in partition_keys)

@@ -24,6 +24,7 @@ from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings
 from trading_pipeline.settings import World as WorldName
 from trading_pipeline.tables import (
+    INTRADAY_BARS,
     MOMENT,
     RECEIVED_BARS,
     RECEIVED_EARNINGS,
@@ -37,16 +38,20 @@ from trading_pipeline.tables import (
 
 if TYPE_CHECKING:
     from trading_pipeline.ingest import IngestReport
+    from trading_pipeline.ingest_intraday import IntradayReport
     from trading_pipeline.ingest_reference import ReferenceReport
     from trading_pipeline.instruments import Instruments
     from trading_pipeline.providers.base import BarProvider, Quota, Throttle
     from trading_pipeline.providers.base import Progress as ProviderProgress
+    from trading_pipeline.providers.intraday import IntradayProvider
     from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
     from trading_pipeline.research.macro import SeriesKind
     from trading_pipeline.storage.lake import Lake
     from trading_pipeline.storage.server import Databases
     from trading_pipeline.storage.warehouse import Warehouse
 
+DIP_DESK = "DIP_DESK"
+"""The live universe that is the dip desk's."""
 EARNINGS_AHEAD = timedelta(days=100)
 """How far ahead reports are asked for: a quarter and a week."""
 NEWS_BACK = 15
@@ -474,6 +479,66 @@ class World:
             store(report, batch, **self._place(market, RECEIVED_NEWS, provider.name, ids))
         self._received_more()
         return report
+
+    @cached_property
+    def intraday_provider(self) -> IntradayProvider | None:
+        """Who tells bars shorter than a session; None where the settings name nobody."""
+        if self.name == "simulated":
+            return self.provider  # type: ignore[return-value]
+        from trading_pipeline.providers.registry import intraday_provider_named
+
+        return intraday_provider_named(self.settings, self._throttle)
+
+    @property
+    def intraday_priority(self) -> tuple[str, ...]:
+        """Providers of intraday bars, the first voice first."""
+        return () if self.intraday_provider is None else (self.intraday_provider.name,)
+
+    def receive_intraday(self, market: Market, watched: pl.DataFrame, sessions: Sequence[date]) -> IntradayReport:
+        """Ask for the minutes of `watched` [session, instrument_id, ticker], and store what is new.
+
+        5-minute bars of `sessions` and of those before that the premarket compares with, as far as they are not stored
+        whole and the provider still tells them; 1-minute bars of `sessions` that have begun. `LiveOnly` where the
+        provider tells none of a session any more.
+        """
+        from trading_pipeline.ingest_intraday import IntradayReport, receive
+
+        provider = self.intraday_provider
+        if provider is None:
+            return IntradayReport(silent="No provider of intraday bars is set; INTRADAY_PROVIDER names one")
+        ids = self._symbols_at(provider, market, watched, sessions)
+        report = receive(
+            provider,
+            market,
+            {symbol: id_ for symbol, id_ in ids.items() if provider.covers(symbol)},
+            watched.select("instrument_id", "ticker").unique("instrument_id", keep="last", maintain_order=True),
+            sessions,
+            self.lake,
+            now=self.now(),
+            progress=self._telling(market, INTRADAY_BARS),
+        )
+        self._received_more()
+        return report
+
+    def live_universe(self, market: Market) -> str:
+        """Whose names are prepared and traded in the market; `UnknownName` lists the known universes."""
+        from trading_pipeline.research.dip_desk import ALL
+        from trading_pipeline.universes import UNIVERSES, WATCHLIST
+
+        chosen = self.settings.live_universe
+        if chosen == DIP_DESK:
+            return self.desk_universe(market)
+        known = (DIP_DESK, ALL, WATCHLIST, *self.universes_of(market))
+        if chosen not in (*known, *UNIVERSES):
+            raise UnknownName.of("live universe", chosen, known)
+        return chosen
+
+    def premarket_session(self, market: Market) -> date:
+        """The latest session whose premarket moment is reached."""
+        exchange, now = calendar(market.exchange), self.now()
+        day = exchange.on_or_before(exchange.local_date(now))
+        reached = datetime.combine(day, market.premarket_at, exchange.timezone) <= now
+        return day if reached else exchange.offset(day, -1)
 
     def desk_universe(self, market: Market) -> str:
         """Whose dips are analysed in the market; `UnknownName` lists the known universes."""

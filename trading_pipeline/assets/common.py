@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 
 from trading_pipeline.markets import Market
+from trading_pipeline.partitions import before as sessions_before
 from trading_pipeline.partitions import lookback, session_partitions, sessions_of
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import MOMENT, Kind, Table
@@ -95,12 +96,14 @@ def session_asset(
     code_version: str,
     description: str,
     ins: Mapping[str, int] | None = None,
+    before: Mapping[str, int] | None = None,
     deps: Sequence[dg.AssetDep] = (),
     pool: str | None = None,
 ) -> Callable[[Callable[..., pl.DataFrame]], dg.AssetsDefinition]:
     """Declare an asset of one table, partitioned by session, a range of sessions in one run.
 
     ins: upstream assets of the same market by name, each with the sessions of lookback that are read before the first.
+    before: the same, of which the session itself is not read: how many sessions before it are.
     """
     return dg.asset(
         name=table.name,
@@ -108,6 +111,10 @@ def session_asset(
         ins={
             name: dg.AssetIn(key=key_of(market, name), partition_mapping=lookback(sessions) if sessions else None)
             for name, sessions in (ins or {}).items()
+        }
+        | {
+            name: dg.AssetIn(key=key_of(market, name), partition_mapping=sessions_before(sessions))
+            for name, sessions in (before or {}).items()
         },
         deps=list(deps),
         group_name=group,

@@ -17,7 +17,7 @@ from trading_pipeline.tables.bars import (
 from trading_pipeline.tables.base import MOMENT, Column, Kind, Table
 from trading_pipeline.tables.dips import DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
-from trading_pipeline.tables.intraday import DAILY_BIAS, INTRADAY_BARS, PREMARKET_SNAPSHOTS
+from trading_pipeline.tables.intraday import DAILY_BIAS, INTRADAY_BARS, INTRADAY_ISSUES, PREMARKET_SNAPSHOTS
 from trading_pipeline.tables.live import (
     ACCOUNTS,
     FILLS,
@@ -69,6 +69,7 @@ ALL_TABLES: dict[str, Table] = {
         DIP_OPPORTUNITIES,
         DIP_ANALYSIS,
         INTRADAY_BARS,
+        INTRADAY_ISSUES,
         DAILY_BIAS,
         PREMARKET_SNAPSHOTS,
     )
@@ -89,6 +90,7 @@ __all__ = [
     "FUNDAMENTALS",
     "INDICATORS",
     "INTRADAY_BARS",
+    "INTRADAY_ISSUES",
     "LIVE_LOOP_LOGS",
     "LIVE_SESSIONS",
     "LIVE_TABLES",

@@ -46,6 +46,31 @@ INTRADAY_BARS = Table(
     ),
 )
 
+INTRADAY_ISSUES = Table(
+    "intraday_issues",
+    Kind.RECEIVED,
+    "Intraday bars that broke a quality rule, with the rule: rejected ones are here alone, suspect ones are kept too.",
+    ("session", "instrument_id", "interval", "started_at", "provider", "rule"),
+    (
+        Column("session", pl.Date(), "Trading day, or the local date of a bar that belongs to none"),
+        INSTRUMENT,
+        TICKER,
+        PROVIDER,
+        Column("interval", pl.String(), "1m, 5m or 15m"),
+        Column("started_at", MOMENT, "First moment of the bar"),
+        Column("rule", pl.String(), "Rule it broke"),
+        Column("severity", pl.String(), "rejected or suspect"),
+        Column("detail", pl.String(), "What was seen"),
+        number("open", "As received", True),
+        number("high", "As received", True),
+        number("low", "As received", True),
+        number("close", "As received", True),
+        number("volume", "As received", True),
+        AVAILABLE,
+        KNOWN,
+    ),
+)
+
 DAILY_BIAS = Table(
     "daily_bias",
     Kind.DECISION,
