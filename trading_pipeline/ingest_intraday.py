@@ -1,0 +1,255 @@
+"""What becomes of intraday bars on their way into the lake: as traded, placed in a session, judged, versioned.
+
+What belongs here: the order of those steps and the report of a receipt. What does not: the providers, the arithmetic
+(`research/intraday/`), and which names and sessions are asked for (`world.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import polars as pl
+
+from trading_pipeline.errors import LiveOnly
+from trading_pipeline.ingest_reference import versions_to_add
+from trading_pipeline.markets import Market
+from trading_pipeline.providers.base import Progress
+from trading_pipeline.providers.intraday import Interval, IntradayBatch, IntradayProvider
+from trading_pipeline.research.bars.as_traded import undo_splits
+from trading_pipeline.research.bars.best_view import in_force
+from trading_pipeline.research.intraday.phases import ExtendedHours, forming, length_of, placed
+from trading_pipeline.research.intraday.quality import assess
+from trading_pipeline.research.premarket import INTRADAY_LOOKBACK
+from trading_pipeline.sessions import calendar
+from trading_pipeline.storage.lake import Lake
+from trading_pipeline.tables import CORPORATE_ACTIONS, INTRADAY_BARS, INTRADAY_ISSUES, MOMENT
+
+_SHOWN = 20
+
+
+@dataclass
+class IntradayReport:
+    """What one receipt of intraday bars asked, got and stored.
+
+    wanted, answered: symbols, summed over requests. rules: how many bars broke which rule. silent: why nothing was
+    asked; empty where something was.
+    """
+
+    provider: str = ""
+    wanted: int = 0
+    answered: int = 0
+    http_calls: int = 0
+    failures: list[tuple[str, str, str]] = field(default_factory=list)
+    new: int = 0
+    revised: int = 0
+    unchanged: int = 0
+    forming: int = 0
+    rules: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    silent: str = ""
+
+    def metadata(self) -> dict[str, Any]:
+        """Plain values for a run's metadata; lists are cut to their first twenty."""
+        failed = Counter(kind for _, kind, _ in self.failures)
+        return {
+            "provider": self.provider,
+            "tickers_wanted": self.wanted,
+            "tickers_answered": self.answered,
+            "coverage": round(self.answered / self.wanted, 4) if self.wanted else 1.0,
+            "failed": dict(sorted(failed.items())),
+            "failures": [f"{symbol}: {message}" for symbol, _, message in self.failures[:_SHOWN]],
+            "http_calls": self.http_calls,
+            "rows_new": self.new,
+            "rows_revised": self.revised,
+            "rows_unchanged": self.unchanged,
+            "rows_forming": self.forming,
+            "rules_broken": dict(sorted(self.rules.items())),
+            "seconds": round(self.seconds, 3),
+            **({"not_asked": self.silent} if self.silent else {}),
+        }
+
+
+def session_hours(market: Market, sessions: Sequence[date]) -> pl.DataFrame:
+    """[session, opened_at, closed_at], UTC, of sessions of the market's exchange."""
+    exchange = calendar(market.exchange)
+    return pl.DataFrame(
+        {
+            "session": list(sessions),
+            "opened_at": [exchange.open_at(day) for day in sessions],
+            "closed_at": [exchange.close_at(day) for day in sessions],
+        },
+        schema={"session": pl.Date, "opened_at": MOMENT, "closed_at": MOMENT},
+    )
+
+
+def receive(
+    provider: IntradayProvider,
+    market: Market,
+    ids: Mapping[str, str],
+    tickers: pl.DataFrame,
+    sessions: Sequence[date],
+    lake: Lake,
+    *,
+    now: datetime,
+    progress: Progress | None = None,
+) -> IntradayReport:
+    """Ask `provider` for the minutes of the symbols in `ids` on `sessions`, and store what is new.
+
+    ids: instrument id by symbol. tickers: [instrument_id, ticker]. 5-minute bars are asked for from the first session
+    that is not stored whole, at most `INTRADAY_LOOKBACK` before the first of `sessions`; 1-minute bars of those of
+    `sessions` that have begun. `LiveOnly` where the first of `sessions` is beyond the provider's reach.
+    """
+    report = IntradayReport(provider.name)
+    exchange = calendar(market.exchange)
+    window = exchange.between(exchange.offset(sessions[0], -INTRADAY_LOOKBACK), sessions[-1])
+    told = [day for day in window if _reaches(provider, market, "5m", day, now)]
+    if sessions[0] not in told:
+        raise LiveOnly(
+            f"{provider.name} tells no minutes of {sessions[0]} any more",
+            "Leave intraday_bars out for sessions that long ago, or bring minutes with INTRADAY_FILES",
+        )
+    whole = _stored_whole(lake, provider, market, told)
+    missing: dict[date, dict[str, str]] = {}
+    for symbol, id_ in ids.items():
+        first = next((day for day in told if (id_, day) not in whole), None)
+        if first is not None:
+            missing.setdefault(first, {})[symbol] = id_
+    begun = [day for day in sessions if exchange.open_at(day) <= now and _reaches(provider, market, "1m", day, now)]
+    wanted: list[tuple[Interval, list[date], Mapping[str, str]]] = [
+        *(("5m", [day for day in told if day >= first], theirs) for first, theirs in sorted(missing.items())),
+        *([("1m", begun, ids)] if begun else []),
+    ]
+    actions = lake.read(market.name, CORPORATE_ACTIONS, window[0], predicate=pl.col("kind") == "split")
+    splits = in_force(actions, now).filter(~pl.col("withdrawn")).select("instrument_id", "session", "kind", "value")
+    for interval, days, theirs in wanted:
+        batch = provider.intraday_bars(market, list(theirs), days, interval, now=now, progress=progress)
+        store(
+            report,
+            batch,
+            lake=lake,
+            market=market,
+            provider=provider,
+            interval=interval,
+            ids=theirs,
+            tickers=tickers,
+            sessions=days,
+            splits=splits,
+            now=now,
+        )
+    return report
+
+
+def _reaches(provider: IntradayProvider, market: Market, interval: Interval, day: date, now: datetime) -> bool:
+    reach, exchange = provider.reach(interval), calendar(market.exchange)
+    return reach is None or exchange.open_at(day) - market.extended_hours[0] >= now - reach
+
+
+def _stored_whole(
+    lake: Lake, provider: IntradayProvider, market: Market, sessions: Sequence[date]
+) -> set[tuple[str, date]]:
+    """(instrument id, session) of which 5-minute bars were received after the last of them was final."""
+    mine = (pl.col("provider") == provider.name) & (pl.col("interval") == "5m")
+    columns = ["session", "instrument_id", "known_at"]
+    rows = lake.read(market.name, INTRADAY_BARS, sessions[0], sessions[-1], predicate=mine, columns=columns)
+    final = session_hours(market, sessions).select(
+        "session", final_at=pl.col("closed_at") + market.extended_hours[1] + provider.lag
+    )
+    whole = (
+        rows.group_by("session", "instrument_id")
+        .agg(pl.col("known_at").max())
+        .join(final, on="session")
+        .filter(pl.col("known_at") >= pl.col("final_at"))
+    )
+    return set(whole.select("instrument_id", "session").iter_rows())
+
+
+def store(
+    report: IntradayReport,
+    batch: IntradayBatch,
+    *,
+    lake: Lake,
+    market: Market,
+    provider: IntradayProvider,
+    interval: Interval,
+    ids: Mapping[str, str],
+    tickers: pl.DataFrame,
+    sessions: Sequence[date],
+    splits: pl.DataFrame,
+    now: datetime,
+) -> None:
+    """Append what is new of `sessions` in a provider's answer, quarantine what breaks a rule, and count both.
+
+    ids: instrument id by the symbol that was asked for. tickers: [instrument_id, ticker], of each. splits:
+    [instrument_id, session, kind, value], those known by now; an answer that is adjusted for them is brought back to
+    what was traded. Bars of other sessions are not ours: the provider told more than it was asked.
+    """
+    started = time.perf_counter()
+    report.provider = provider.name
+    report.http_calls += batch.http_calls
+    report.wanted += len(ids)
+    failed = {failure.symbol for failure in batch.failures}
+    report.answered += len([symbol for symbol in ids if symbol not in failed])
+    report.failures += [(each.symbol, each.error.kind, each.error.problem) for each in batch.failures]
+    exchange, days = calendar(market.exchange), session_hours(market, sessions)
+    names = pl.DataFrame({"symbol": list(ids), "instrument_id": list(ids.values())}).join(
+        tickers, on="instrument_id", how="left", maintain_order="left"
+    )
+    told = placed(
+        batch.bars.join(names, on="symbol", maintain_order="left").with_columns(
+            ticker=pl.coalesce("ticker", "symbol"),
+            interval=pl.lit(interval),
+            provider=pl.lit(provider.name),
+            known_at=pl.lit(now, MOMENT),
+        ),
+        days,
+        str(exchange.timezone),
+        ExtendedHours(*market.extended_hours),
+    )
+    local_date = pl.col("started_at").dt.convert_time_zone(str(exchange.timezone)).dt.date()
+    told = told.filter(local_date.is_in(list(sessions)))
+    judged = assess(_as_traded(told, splits, batch))
+    report.rules.update(judged.issues["rule"].to_list())
+    over = pl.col("started_at") + length_of(pl.col("interval"))
+    bars = judged.kept.with_columns(forming=forming(pl.col("interval"), pl.lit(now, MOMENT))).with_columns(
+        available_at=pl.when("forming")
+        .then(pl.lit(now, MOMENT))
+        .otherwise(pl.min_horizontal(over + provider.lag, pl.lit(now, MOMENT)))
+    )
+    report.forming += int(bars["forming"].sum())
+    bars = bars.select(INTRADAY_BARS.names)
+    issues = judged.issues.join(names.select("instrument_id", "ticker"), on="instrument_id", how="left").with_columns(
+        session=pl.coalesce("session", local_date),
+        available_at=pl.lit(now, MOMENT),
+        known_at=pl.lit(now, MOMENT),
+    )
+    mine = (pl.col("provider") == provider.name) & (pl.col("interval") == interval)
+    ours = mine & pl.col("instrument_id").is_in(sorted(ids.values()))
+    with lake.lock(market.name, INTRADAY_BARS.name):
+        stored = lake.read(market.name, INTRADAY_BARS, sessions[0], sessions[-1], predicate=ours)
+        fresh, revised = versions_to_add(INTRADAY_BARS, stored, bars, now)
+        lake.append(market.name, INTRADAY_BARS.name, fresh)
+    with lake.lock(market.name, INTRADAY_ISSUES.name):
+        known = lake.read(market.name, INTRADAY_ISSUES, sessions[0], sessions[-1], predicate=ours)
+        found = issues.select(INTRADAY_ISSUES.names).unique(INTRADAY_ISSUES.key, maintain_order=True)
+        seen = found.join(known, on=list(INTRADAY_ISSUES.key), how="anti", nulls_equal=True)
+        lake.append(market.name, INTRADAY_ISSUES.name, seen)
+    report.new += fresh.height - revised
+    report.revised += revised
+    report.unchanged += bars.height - fresh.height
+    report.seconds += time.perf_counter() - started
+
+
+def _as_traded(told: pl.DataFrame, splits: pl.DataFrame, batch: IntradayBatch) -> pl.DataFrame:
+    """Bars in the basis of their own session; those of no session have no basis and stay as told."""
+    if batch.basis == "as_traded" or splits.is_empty():
+        return told
+    inside = told.filter(pl.col("session").is_not_null())
+    actions = splits.rename({"instrument_id": "symbol"})
+    renamed = inside.rename({"symbol": "asked"}).with_columns(symbol="instrument_id", adj_close=pl.col("close"))
+    traded = undo_splits(renamed, actions, "split_adjusted").bars.drop("symbol").rename({"asked": "symbol"})
+    return pl.concat([traded.select(told.columns), told.filter(pl.col("session").is_null())])
