@@ -24,6 +24,7 @@ from trading_pipeline.providers.base import (
     SymbolRequest,
     Throttle,
 )
+from trading_pipeline.providers.intraday import IntradayProvider
 from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
 from trading_pipeline.research.bars.as_traded import undo_splits
 from trading_pipeline.settings import Settings
@@ -141,6 +142,45 @@ def news_providers(
         throttle = _throttle(throttle_factory, rss.Rss.name, rss.QUOTA)
         sources.append(rss.Rss(settings.news_feeds, names=names, throttle=throttle))
     return sources
+
+
+def intraday_provider_named(
+    settings: Settings, throttle_factory: ThrottleFactory | None = None
+) -> IntradayProvider | None:
+    """Who tells intraday bars, by `settings.intraday`; None for none. Nothing is asked, read or opened yet.
+
+    Yahoo's minutes share the throttle of its other data. `SettingsError` where a setting the provider needs is missing.
+    """
+    match settings.intraday:
+        case "none":
+            return None
+        case "simulated":
+            return _simulated(settings).intraday
+        case "yahoo":
+            from trading_pipeline.providers.yahoo_client import QUOTA
+            from trading_pipeline.providers.yahoo_intraday import YahooIntraday
+
+            return YahooIntraday(throttle=_throttle(throttle_factory, YahooIntraday.name, QUOTA))
+        case "alpaca":
+            from trading_pipeline.providers import alpaca
+
+            if settings.alpaca_api_key is None or settings.alpaca_secret_key is None:
+                raise SettingsError(
+                    "The alpaca provider needs a key and its secret",
+                    "Set ALPACA_API_KEY and ALPACA_SECRET_KEY; a paper account at alpaca.markets is free",
+                )
+            return alpaca.AlpacaBars(
+                settings.alpaca_api_key,
+                settings.alpaca_secret_key,
+                base_url=settings.alpaca_data_url,
+                throttle=_throttle(throttle_factory, alpaca.AlpacaBars.name, alpaca.QUOTA),
+            )
+        case "files":
+            from trading_pipeline.providers.intraday_files import IntradayFiles
+
+            if settings.intraday_files is None:
+                raise SettingsError("The files provider needs files", "Set INTRADAY_FILES to a file or a folder")
+            return IntradayFiles(settings.intraday_files)
 
 
 def _throttle(factory: ThrottleFactory | None, name: str, quota: Quota) -> Throttle | None:

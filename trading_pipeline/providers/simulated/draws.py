@@ -58,6 +58,13 @@ class Stream(IntEnum):
     NEWS_MARKET = 33
     FILINGS = 34
     OPINIONS = 35
+    MINUTE_PLAN = 36
+    MINUTE_PATH = 37
+    MINUTE_INDEX = 38
+    MINUTE_EXTENDED = 39
+    MINUTE_TRADES = 40
+    MINUTE_FAULTS = 41
+    MINUTE_STORMS = 42
 
 
 class Draws:

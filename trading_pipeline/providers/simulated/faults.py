@@ -66,8 +66,12 @@ def spoil(fault: Ints, prices: list[Floats], volume: Floats, close_before: Float
 
 def stormed(draws: Draws, day: date, symbols: list[str]) -> list[str]:
     """The symbols whose first request on that local day is answered with 429."""
-    generator = draws.generator(Stream.STORMS, day.toordinal())
-    if generator.random() >= STORM_CHANCE:
+    return struck(draws.generator(Stream.STORMS, day.toordinal()), symbols, STORM_CHANCE)
+
+
+def struck(generator: np.random.Generator, symbols: list[str], chance: float) -> list[str]:
+    """The symbols that a storm hits, which comes with that chance: each one or not, whoever else is asked for."""
+    if generator.random() >= chance:
         return []
     salt = int(generator.integers(1 << 30))
     limit = int(STORM_SHARE * (1 << 32))

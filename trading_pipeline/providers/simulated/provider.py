@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -41,6 +41,9 @@ from trading_pipeline.providers.simulated.lives import Register, register_of
 from trading_pipeline.providers.simulated.market import SimulatedMarket, simulated_market
 from trading_pipeline.providers.simulated.reference import SimulatedReference
 from trading_pipeline.sessions import calendar
+
+if TYPE_CHECKING:
+    from trading_pipeline.providers.simulated.minutes import SimulatedMinutes
 
 LATE_PRINTS: Final = 0.015  # share of the volume that is missing between the close and `lag` after it
 SPANS_SCHEMA: Final = pl.Schema(
@@ -187,6 +190,13 @@ class SimulatedProvider(SimulatedReference):
                 for symbol, begin, end in company.spans
             ]
         return pl.DataFrame(rows, schema=SPANS_SCHEMA, orient="row").sort("first_symbol", "valid_from")
+
+    @cached_property
+    def intraday(self) -> SimulatedMinutes:
+        """The same markets as a provider of intraday bars, which are final at once."""
+        from trading_pipeline.providers.simulated.minutes import SimulatedMinutes
+
+        return SimulatedMinutes(self, attempts=self._attempts)
 
     def simulation(self, market: Market) -> SimulatedMarket:
         """The market behind the answers, with what truly happened."""

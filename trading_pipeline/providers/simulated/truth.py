@@ -22,6 +22,7 @@ from trading_pipeline.providers.simulated.environment import REGIMES
 from trading_pipeline.providers.simulated.faults import Fault, stormed
 from trading_pipeline.providers.simulated.fundamentals import SnapshotFault, planted_faults, told_cells
 from trading_pipeline.providers.simulated.market import PAIR_REVERSION, Cause
+from trading_pipeline.providers.simulated.minutes import IntradayTruth
 from trading_pipeline.providers.simulated.newsroom import NewsFault, newsroom_of
 from trading_pipeline.providers.simulated.provider import SimulatedProvider
 
@@ -180,6 +181,10 @@ class Truth:
         kinds = pl.Series([""] + [each.name.lower() for each in SnapshotFault])
         places = self._places(books.character.slot[company[at]], position[at])
         return self._until(places.with_columns(fault=kinds.gather(fault[at])))
+
+    def intraday(self, first: date, last: date) -> IntradayTruth:
+        """What was planted inside the sessions from `first` to `last`: excursions, trends, halts, the feed's faults."""
+        return IntradayTruth(self._market, first, min(last, self._market.sessions[self._last].item()))
 
     def articles(self) -> pl.DataFrame:
         """article_id, instrument_id (tagged), about, subject_id, shock_session, fault; by session it could be read on.
