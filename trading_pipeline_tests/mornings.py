@@ -116,6 +116,7 @@ def desk(seed: int, names: int = 10, judged_days: int = 30, history: int = 300, 
     if not clean:
         there &= rng.random(shape) > 0.01
         there[: history - 60, names // 2] = False
+        there[: history - 20, names - 1] = False
         there[history - 12 : history - 6, names // 3] = False
     day = pl.Series(sessions, dtype=pl.Date)
     row, column = np.nonzero(there)

@@ -10,6 +10,7 @@ both. The limits were looked up in real files, and say so.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ WICK_RANGES = 10.0
 at 16:45 beside prices of 620.4: 6.5 %, hundreds of median ranges; a trade reported late or at an average price."""
 JUMP_SHARE = 0.02
 """A move from bar to bar that needs volume to be believed."""
+SETTLED = timedelta(hours=3)
+"""After so long without another bar a session's volume can be judged as a whole: no live feed is that far behind."""
 SPIKE_MEDIANS = 50.0
 SPIKE_BARS = 20
 """Regular bars before one whose volume can be called a spike: openings and half-hours are lively."""
@@ -36,6 +39,7 @@ _ISSUE_COLUMNS = (
     "open", "high", "low", "close", "volume", "provider",
 )  # fmt: skip
 _BAR = ["instrument_id", "provider", "interval", "started_at"]
+_DAY = ["instrument_id", "provider", "interval", "session"]
 _SERIES = ["instrument_id", "provider", "interval", "session", "phase"]
 
 
@@ -83,6 +87,12 @@ _ALL = (
         "rejected",
         "Another row tells the same bar; the one with the larger volume is kept, the later one of two alike",
         "A bar holds one row; the fuller of two is the later one",
+    ),
+    IntradayRule(
+        "shifted_clock",
+        "suspect",
+        "More volume before the open than in regular hours, seen three hours or more after the last bar",
+        "New York times read as UTC put the open at 05:30; told once a session, at its first bar",
     ),
     IntradayRule(
         "stray_wick",
@@ -241,12 +251,21 @@ def _suspicions(sound: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     count = pl.int_range(pl.len()).over(_SERIES)
     # Median of the whole day's bars: a spike does not move it, and the day is over when this is judged or soon will be.
     median = volume.median().over(_SERIES)
+    of_day = {phase: volume.filter(pl.col("phase") == phase).sum().over(_DAY) for phase in ("pre", "regular")}
+    settled = pl.col("known_at").max().over(_DAY) - pl.col("started_at").max().over(_DAY) >= SETTLED
+    first = pl.int_range(pl.len()).over(_DAY) == 0
+    shifted = first & settled & (of_day["regular"] > 0) & (of_day["pre"] > of_day["regular"])
     marks = sound.select(
-        stray_wick=wick > _wick_limit(["instrument_id", "provider", "interval", "session"]),
+        shifted_clock=shifted,
+        stray_wick=wick > _wick_limit(_DAY),
         jump_without_volume=regular & near & (move.abs() >= JUMP_SHARE) & (pl.col("volume") == 0),
         volume_spike=regular & (count >= SPIKE_BARS) & (volume > earlier) & (volume > SPIKE_MEDIANS * median),
     ).with_columns(pl.all().fill_null(False))
     details = sound.select(
+        shifted_clock=pl.format(
+            "volume {} before the open, {} in regular hours",
+            *(of_day[phase].cast(pl.Int64, strict=False) for phase in ("pre", "regular")),
+        ),
         stray_wick=pl.format(
             "low {} and high {} beside open {} and close {}",
             *(pl.col(name).round(4) for name in ("low", "high", "open", "close")),
