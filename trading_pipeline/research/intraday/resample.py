@@ -8,7 +8,7 @@ exchange's clock and those of UTC are the same, on days of clock changes too. A 
 falls inside one there are two bars with one start.
 
 *Complete.* Vendors leave out minutes in which nothing traded, so five rows of five is proof, but fewer is not proof of
-the opposite: in a week of SPY from Yahoo 18 of 315 quarters of an hour lack a minute or more, and all 18 have the open,
+the opposite: in a week of SPY from Yahoo 19 of 315 quarters of an hour lack a minute or more, and all 19 have the open,
 high, low and close of Yahoo's own quarter. What makes a bucket incomplete is that the source was cut off inside it. So
 a bar is complete where all its parts are there and over; or where none of them is forming and the source is known to
 have been watched to its end: by `through`, or by a later bar of the same instrument, session and source.
