@@ -43,10 +43,13 @@ class Asked:
 
 
 class LocalProvider:
-    """Answers by path, `answers[path]` being an `Answer` or a list of them of which the last one stays."""
+    """Answers by path, `answers[path]` being an `Answer`, a list of them of which the last one stays, or a function.
+
+    A function is given the request.
+    """
 
     def __init__(self) -> None:
-        self.answers: dict[str, Answer | list[Answer]] = {}
+        self.answers: dict[str, Answer | list[Answer] | Callable[[Asked], Answer]] = {}
         self.fallback = Answer("nothing here", 404)
         self.asked: list[Asked] = []
         self._lock = threading.Lock()
@@ -72,8 +75,11 @@ class LocalProvider:
         parts = urlsplit(handler.path)
         path = unquote(parts.path)
         with self._lock:
-            self.asked.append(Asked(path, parse_qs(parts.query), dict(handler.headers)))
+            asked = Asked(path, parse_qs(parts.query), dict(handler.headers))
+            self.asked.append(asked)
             answer = self.answers.get(path, self.fallback)
+            if callable(answer):
+                answer = answer(asked)
             if isinstance(answer, list):
                 answer = answer.pop(0) if len(answer) > 1 else answer[0]
         if answer.delay is not None:
