@@ -17,7 +17,7 @@ def system_clock() -> datetime:
 
 
 def fixed_clock(moment: datetime) -> Clock:
-    """A clock that always says `moment`, which must be zone-aware."""
+    """A clock that always says `moment`, which must be zone-aware; in UTC, as every clock."""
     if moment.tzinfo is None:
         raise ValueError(f"naive moment {moment!r}: pass a zone-aware datetime")
-    return lambda: moment
+    return lambda: moment.astimezone(UTC)

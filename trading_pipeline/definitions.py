@@ -16,6 +16,7 @@ from trading_pipeline.assets import (
     features,
     market_data,
     marts,
+    premarket,
     reference,
     regime,
     reports,
@@ -61,6 +62,7 @@ def build_definitions(
                     *dips.build(market),
                     *tearsheets.build(market),
                     *reports.build(market),
+                    *premarket.build(market),
                 )
             ),
             *marts.build(markets),

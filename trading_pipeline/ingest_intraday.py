@@ -121,9 +121,10 @@ def receive(
             missing.setdefault(first, {})[symbol] = id_
     begun = [day for day in sessions if exchange.open_at(day) <= now and _reaches(provider, market, "1m", day, now)]
     wanted: list[tuple[Interval, list[date], Mapping[str, str]]] = [
-        *(("5m", [day for day in told if day >= first], theirs) for first, theirs in sorted(missing.items())),
-        *([("1m", begun, ids)] if begun else []),
+        ("5m", [day for day in told if day >= first], theirs) for first, theirs in sorted(missing.items())
     ]
+    if begun:
+        wanted.append(("1m", begun, ids))
     actions = lake.read(market.name, CORPORATE_ACTIONS, window[0], predicate=pl.col("kind") == "split")
     splits = in_force(actions, now).filter(~pl.col("withdrawn")).select("instrument_id", "session", "kind", "value")
     for interval, days, theirs in wanted:

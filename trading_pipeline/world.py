@@ -483,8 +483,6 @@ class World:
     @cached_property
     def intraday_provider(self) -> IntradayProvider | None:
         """Who tells bars shorter than a session; None where the settings name nobody."""
-        if self.name == "simulated":
-            return self.provider  # type: ignore[return-value]
         from trading_pipeline.providers.registry import intraday_provider_named
 
         return intraday_provider_named(self.settings, self._throttle)

@@ -38,6 +38,7 @@ from trading_pipeline.tables import (
 from trading_pipeline.world import World
 
 GROUP = "premarket"
+MINUTES = (INTRADAY_BARS.name, INTRADAY_ISSUES.name)
 LIVE, REBUILT = "live", "rebuilt"
 
 _SAYS = {
@@ -118,11 +119,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(
         name=f"{market.name}_receive_minutes",
         specs=[spec(INTRADAY_BARS), spec(INTRADAY_ISSUES)],
-        ins={
-            "universe_members": dg.AssetIn(key=key_of(market, "universe_members")),
-            "fundamentals": dg.AssetIn(key=key_of(market, "fundamentals"), partition_mapping=before(1)),
-            "indicators": dg.AssetIn(key=key_of(market, "indicators"), partition_mapping=before(1)),
-        },
+        ins={name: dg.AssetIn(key=key_of(market, name)) for name in ("universe_members", "fundamentals", "indicators")},
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         required_resource_keys={WORLD},

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from trading_pipeline.assets import features, market_data, reference, universe
+from trading_pipeline.assets import features, market_data, premarket, reference, universe
 from trading_pipeline.assets import tearsheets as tearsheet_assets
 from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import MARKETS, Market
-from trading_pipeline.tables import ALL_TABLES
+from trading_pipeline.tables import ALL_TABLES, RECEIVED_NEWS
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -38,13 +38,34 @@ def decisions_name(market: Market) -> str:
     return f"{market.name}_decisions"
 
 
+def premarket_name(market: Market) -> str:
+    """Name of the job that prepares the session ahead."""
+    return f"{market.name}_premarket"
+
+
+def minutes_name(market: Market) -> str:
+    """Name of the job that receives a session's minutes."""
+    return f"{market.name}_minutes"
+
+
 def names(market: Market) -> tuple[str, ...]:
     """Names of all jobs of a market."""
-    return end_of_day_name(market), market_data_name(market), decisions_name(market)
+    return tuple(
+        name_of(market) for name_of in (end_of_day_name, market_data_name, decisions_name, premarket_name, minutes_name)
+    )
 
 
 def _of(market: Market) -> dg.AssetSelection:
-    return dg.AssetSelection.key_prefixes([market.name])
+    """What is made of a session after its close."""
+    return dg.AssetSelection.key_prefixes([market.name]) - dg.AssetSelection.groups(premarket.GROUP)
+
+
+def premarket_selection(market: Market) -> dg.AssetSelection:
+    """What is made of a session before it opens: its members, the news until then, minutes, snapshots and biases."""
+    before = dg.AssetSelection.groups(universe.GROUP, premarket.GROUP) | dg.AssetSelection.assets(
+        key_of(market, RECEIVED_NEWS.name)
+    )
+    return dg.AssetSelection.key_prefixes([market.name]) & before
 
 
 def market_data_selection(market: Market) -> dg.AssetSelection:
@@ -74,7 +95,8 @@ def tellable(
 
     The fundamentals of a session that is over are left out where the provider tells today's alone.
     """
-    if world.tells_the_past or first == last == world.live_session(market) or job == decisions_name(market):
+    receives_fundamentals = job in (end_of_day_name(market), market_data_name(market))
+    if world.tells_the_past or first == last == world.live_session(market) or not receives_fundamentals:
         return None
     selection = {
         end_of_day_name(market): _of(market) | dg.AssetSelection.groups(MARTS),
@@ -101,6 +123,16 @@ def build(market: Market) -> tuple[Any, ...]:
             decisions_name(market),
             selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
             description="Environment, scores, dips and pages: what a new rule re-runs.",
+        ),
+        dg.define_asset_job(
+            premarket_name(market),
+            selection=premarket_selection(market),
+            description="The session ahead: its members, the news since the close, minutes, snapshots and biases.",
+        ),
+        dg.define_asset_job(
+            minutes_name(market),
+            selection=dg.AssetSelection.assets(*(key_of(market, name) for name in premarket.MINUTES)),
+            description="The minutes of a session, while their provider tells them.",
         ),
     )
 
@@ -131,7 +163,10 @@ __all__ = [
     "live_only",
     "market_data_name",
     "market_data_selection",
+    "minutes_name",
     "names",
+    "premarket_name",
+    "premarket_selection",
     "tearsheets",
     "tellable",
 ]

@@ -14,6 +14,7 @@ from trading_pipeline.sessions import calendar
 
 END_OF_DAY_HOUR = 18
 END_OF_DAY = f"0 {END_OF_DAY_HOUR} * * *"
+MINUTES = "30 20 * * *"
 SUNDAY_NOON = "0 12 * * 0"
 SUNDAY_EVENING = "0 20 * * 0"
 
@@ -71,6 +72,52 @@ def market_week(
     return tick
 
 
+def premarket(
+    market: Market, status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+) -> dg.ScheduleDefinition:
+    """The premarket moment of every session, exchange time: minutes, snapshots and biases of the session ahead."""
+    exchange, at = calendar(market.exchange), market.premarket_at
+
+    @dg.schedule(
+        name=f"{market.name}_premarket",
+        job_name=jobs.premarket_name(market),
+        cron_schedule=f"{at.minute} {at.hour} * * *",
+        execution_timezone=str(exchange.timezone),
+        default_status=status,
+        description=f"Before the open of every {market.exchange} session: what to expect of each watched name.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        day = exchange.local_date(context.scheduled_execution_time)
+        if not exchange.is_session(day):
+            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+        return dg.RunRequest(run_key=f"{market.name}/premarket/{day}", partition_key=day.isoformat())
+
+    return tick
+
+
+def minutes(
+    market: Market, status: dg.DefaultScheduleStatus = dg.DefaultScheduleStatus.STOPPED
+) -> dg.ScheduleDefinition:
+    """20:30 exchange time on every session: the day's minutes, for the next premarket and for replays."""
+    exchange = calendar(market.exchange)
+
+    @dg.schedule(
+        name=f"{market.name}_minutes",
+        job_name=jobs.minutes_name(market),
+        cron_schedule=MINUTES,
+        execution_timezone=str(exchange.timezone),
+        default_status=status,
+        description=f"After the post-market of every {market.exchange} session: its minutes, while they are told.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        day = exchange.local_date(context.scheduled_execution_time)
+        if not exchange.is_session(day):
+            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+        return dg.RunRequest(run_key=f"{market.name}/minutes/{day}", partition_key=day.isoformat())
+
+    return tick
+
+
 def lake_compaction() -> dg.ScheduleDefinition:
     """Sunday evening, UTC: merge the lake's small files."""
     return dg.ScheduleDefinition(
@@ -91,6 +138,8 @@ def build(running: Collection[str] = ()) -> list[dg.ScheduleDefinition]:
     }
     return [
         *(end_of_day(market, status[market.name]) for market in MARKETS.values()),
+        *(premarket(market, status[market.name]) for market in MARKETS.values()),
+        *(minutes(market, status[market.name]) for market in MARKETS.values()),
         *(market_week(market, status[market.name]) for market in MARKETS.values()),
         lake_compaction(),
     ]

@@ -6,6 +6,7 @@ import dagster as dg
 
 from trading_pipeline.checks import judgement_checks as judgements
 from trading_pipeline.checks import market_checks as tables
+from trading_pipeline.checks import premarket_checks as premarket
 from trading_pipeline.checks import receipts
 from trading_pipeline.checks.factory import Check
 from trading_pipeline.reports.daily import place_of as briefing_place
@@ -13,6 +14,7 @@ from trading_pipeline.reports.tearsheets.places import index_place
 from trading_pipeline.storage.io_managers import SERVED
 from trading_pipeline.tables import (
     ALL_TABLES,
+    INTRADAY_BARS,
     RECEIVED_ACTIONS,
     RECEIVED_BARS,
     RECEIVED_EARNINGS,
@@ -154,7 +156,10 @@ CHECKS: tuple[Check, ...] = (
             "No fact claims to have been available after we knew it.",
             judgements.known_in_time(table),
         )
-        for table in (RECEIVED_FUNDAMENTALS, RECEIVED_STATEMENTS, RECEIVED_EARNINGS, RECEIVED_NEWS)
+        for table in (
+            *(RECEIVED_FUNDAMENTALS, RECEIVED_STATEMENTS, RECEIVED_EARNINGS, RECEIVED_NEWS),
+            INTRADAY_BARS,
+        )
     ),
     *(
         Check(
@@ -230,6 +235,38 @@ CHECKS: tuple[Check, ...] = (
         judgements.sizes_within_limits,
     ),
     Check("dip_analysis", "desk_is_worded", "Each dip on the desk has its words.", judgements.desk_is_worded),
+    Check(
+        "intraday_bars",
+        "every_ticker_answered",
+        "The minutes of each watched name were told; without them its premarket is unknown.",
+        receipts.every_ticker_answered,
+        WARN,
+    ),
+    Check(
+        "intraday_issues",
+        "few_broken_minutes",
+        "At most 2 % of the minutes break a quality rule, and each names a known one.",
+        premarket.few_broken_minutes,
+        WARN,
+    ),
+    Check(
+        "premarket_snapshots",
+        "bands_in_order",
+        "Bands rise from the lowest to the highest; yesterday's close lies within its range.",
+        premarket.bands_in_order,
+    ),
+    Check(
+        "daily_bias",
+        "biases_follow",
+        "A bias points where its score does; confidence and score are within bounds.",
+        premarket.biases_follow,
+    ),
+    Check(
+        "daily_bias",
+        "prepared_names_lean",
+        "Each name with a snapshot has a bias of the same moment.",
+        premarket.prepared_names_lean,
+    ),
     *(
         Check(
             name,

@@ -27,6 +27,7 @@ SERVED = frozenset(
         *("bar_issues", "universe_members"),
         *("fundamentals", "earnings_calendar", "news", "macro_series"),
         *("market_regime", "screener_scores", "dip_opportunities", "dip_analysis"),
+        *("daily_bias", "premarket_snapshots"),
     }
 )
 PREVIEW_ROWS = 5

@@ -44,6 +44,7 @@ SERVED = (
     *("bar_issues", "universe_members", "corporate_actions"),
     *("fundamentals", "earnings_calendar", "news", "macro_series"),
     *("market_regime", "screener_scores", "dip_opportunities", "dip_analysis"),
+    *("daily_bias", "premarket_snapshots"),
 )
 TABLES: dict[str, Table] = {MARKET_DATA.name: MARKET_DATA, **{name: ALL_TABLES[name] for name in SERVED}}
 
