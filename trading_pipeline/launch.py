@@ -184,6 +184,18 @@ class Site:
             self.execute(step.job, step.first, step.last)
         return last
 
+    def prepare(self, market: Market, last: date) -> date:
+        """Materialize the premarket of the latest session whose premarket moment is reached; that session.
+
+        Where decisions were wanted up to an earlier session `last` than the clock allows, that of `last`.
+        """
+        from trading_pipeline.automation import jobs
+
+        ahead = self.world.premarket_session(market)
+        session = ahead if last == self.world.latest_session(market) else min(last, ahead)
+        self.execute(jobs.premarket_name(market), session, session)
+        return session
+
     def publish(self, market: Market, first: date, last: date) -> None:
         """Publish the sessions from `first` to `last` of a market; fills lookbacks on the way.
 

@@ -77,7 +77,7 @@ def watched_names(
     indicators: pl.DataFrame,
     sessions: Sequence[date],
 ) -> pl.DataFrame:
-    """[session, instrument_id, ticker] of the live universe on each session, sized by what was known the session before.
+    """[session, instrument_id, ticker] of the live universe on each session, by sizes as known the session before.
 
     universe_members: of the sessions. fundamentals, indicators: from the session before each.
     """
