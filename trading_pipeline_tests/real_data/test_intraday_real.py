@@ -7,9 +7,9 @@ or fewer, since Yahoo corrected its minutes after making the quarters; one holds
 single minute.
 
 *Files, three names over 52 sessions of 1 and 5 minutes.* The six pairs after the early close of 2025-11-28 are equal.
-Of the 12,528 in regular hours 27 have the same prices and none the volume: the 1-minute file is one exchange's own feed,
-with 2 to 5 % of the volume, the 5-minute one the consolidated tape. What resampling must give there is a bar inside the
-consolidated one, near it; 12,483 are, and 45 stand out by 0.05 % at most.
+Of the 12,528 in regular hours 27 have the same prices and none the volume: the 1-minute file is one exchange's own
+feed, with 2 to 5 % of the volume, the 5-minute one the consolidated tape. What resampling must give there is a bar
+inside the consolidated one, near it; 12,483 are, and 45 stand out by 0.05 % at most.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import polars as pl
 
-from trading_pipeline.research.bars.quality.rows import PRICES, row_faults, text
+from trading_pipeline.research.bars.quality.rows import PRICES, Detail, row_faults, text
 from trading_pipeline.research.intraday.phases import INTERVALS, length_of
 
 Severity = Literal["rejected", "suspect"]
@@ -141,23 +141,20 @@ def assess(bars: pl.DataFrame) -> Assessment:
     found: list[tuple[str, np.ndarray, pl.Series]] = []
     refused = np.zeros(rows.height, dtype=np.bool_)
 
-    def refuse(rule: str, mask: np.ndarray, details: pl.Series | None = None) -> None:
-        where = np.flatnonzero(mask & ~refused)
-        refused[where] = True
-        told = text(RULES[rule].description.lower(), length=len(where)) if details is None else details.gather(where)
-        found.append((rule, where, told))
-
-    for rule, (mask, detail) in row_faults(numbers).items():
+    def refuse(rule: str, mask: np.ndarray, detail: Detail) -> None:
         where = np.flatnonzero(mask & ~refused)
         refused[where] = True
         found.append((rule, where, detail(where)))
+
+    for rule, (mask, detail) in row_faults(numbers).items():
+        refuse(rule, mask, detail)
     at = pl.col("started_at").dt.strftime("%Y-%m-%d %H:%M:%S UTC")
-    moments = rows.select(at).to_series()
+    moments = rows.select(at).to_series().gather
     refuse("not_a_session", rows["session"].is_null().to_numpy(), moments)
     refuse("outside_hours", rows["phase"].is_null().to_numpy(), moments)
     refuse("off_grid", rows.select(_off_grid()).to_series().to_numpy(), moments)
     refuse("not_begun", (rows["started_at"] > rows["known_at"]).fill_null(False).to_numpy(), moments)
-    refuse("duplicate_row", _duplicates(rows, refused))
+    refuse("duplicate_row", _duplicates(rows, refused), lambda row: text("another row of it is kept", length=len(row)))
 
     sound = rows.filter(pl.Series(~refused)).sort(*_BAR, "known_at", "_row")
     marks, details = _suspicions(sound)

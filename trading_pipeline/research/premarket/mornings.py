@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import polars as pl
@@ -76,9 +75,9 @@ class Mornings:
             sessions = sessions[max(0, first - DAILY_LOOKBACK) : last + 1]
         names = (
             watched.select("session", "instrument_id", "ticker")
-            .unique(["session", "instrument_id"], keep="any")
-            .join(placed.drop("opened_at", "closed_at"), on="session", how="inner")
-            .sort("session", "instrument_id")
+            .sort("session", "instrument_id", "ticker")
+            .unique(["session", "instrument_id"], keep="first", maintain_order=True)
+            .join(placed.drop("opened_at", "closed_at"), on="session", how="inner", maintain_order="left")
         )
         panel = Panel(sessions.to_numpy().astype("datetime64[D]"), names["instrument_id"].unique().sort().to_list())
         cells = panel.cells(names)
@@ -88,17 +87,12 @@ class Mornings:
             panel,
             split_cumulation(panel, actions),
             placed.select("session", "decided_at", "taken", "closed_before", "row"),
-            names.drop("row", strict=False).with_columns(
+            names.with_columns(
                 row=pl.Series(row, dtype=pl.Int64),
                 column=pl.Series(column, dtype=pl.Int64),
                 cell=pl.Series(cells, dtype=pl.Int64),
             ),
         )
-
-    @property
-    def sessions(self) -> list[date]:
-        """The judged ones, ascending."""
-        return self.judged["session"].to_list()
 
     def to_basis(self, rows: Integers, columns: Integers, mornings: Integers) -> Floats:
         """What prices of those sessions are multiplied by to be in the basis of those mornings (rows of the panel)."""

@@ -75,13 +75,10 @@ def snapshots(
     mornings = Mornings.of(watched, actions, days, judged)
     before = _daily(mornings, daily_bars)
     seen = mornings.seen(intraday_bars, priority)
-    volume = premarket_volume(
-        intraday_bars.join(watched.select("instrument_id").unique(), on="instrument_id", how="semi"),
-        actions,
-        days,
-        mornings.judged,
-        priority=priority,
-    ).select("session", "instrument_id", premarket_volume="volume", premarket_relative_volume="relative_volume")
+    # Of every name, watched or not: whether a source told of anybody decides what silence means.
+    volume = premarket_volume(intraday_bars, actions, days, mornings.judged, priority=priority).select(
+        "session", "instrument_id", premarket_volume="volume", premarket_relative_volume="relative_volume"
+    )
     frame = (
         mornings.watched.join(before, on="cell", how="inner", maintain_order="left")
         .join(_premarket(seen), on="cell", how="left", maintain_order="left")

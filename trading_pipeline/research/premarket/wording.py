@@ -9,9 +9,6 @@ import polars as pl
 
 from trading_pipeline.research.premarket.rules import Rules
 
-HEADLINES = 3
-"""Headlines kept of a night, the strongest first."""
-
 _AVERAGES = {"sma_20": "20", "sma_50": "50", "sma_200": "200"}
 
 _GROUPS: dict[str, tuple[str, ...]] = {

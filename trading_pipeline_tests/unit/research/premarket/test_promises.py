@@ -69,6 +69,17 @@ def test_a_range_is_what_its_sessions_are_one_by_one(hard, whole):
             assert_frame_equal(alone, of(together, session), rel_tol=1e-9, abs_tol=1e-9)
 
 
+def test_who_else_is_watched_on_other_days_changes_nothing(hard):
+    """Watched on the first session: all; on the second: the one that never trades before the open, alone."""
+    first, second = hard.sessions[-2:]
+    quiet = "us:N002"
+    chosen = (pl.col("session") == first) | (pl.col("instrument_id") == quiet)
+    told = replace(hard, watched=hard.watched.filter(chosen))
+    for together, alone in zip(run(told, [first, second]), run(told, [second]), strict=True):
+        assert of(together, second)["instrument_id"].to_list() == [quiet]
+        assert_frame_equal(of(together, second), alone)
+
+
 def test_the_order_of_rows_and_a_set_of_sessions_with_holes_change_nothing(hard, whole):
     sessions = hard.sessions[-30::7]
     shuffled = replace(
