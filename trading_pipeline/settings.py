@@ -215,6 +215,17 @@ class Settings(BaseSettings):
             return value.rstrip("/")
         raise ValueError("give a folder, file:///… or s3://bucket/…")
 
+    @field_validator("discord_webhook_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        """The address is a password: what is wrong with it is said without it."""
+        if value is not None and not _is_address(value.get_secret_value()):
+            raise ValueError(
+                "give the whole address of a webhook, https://discord.com/api/webhooks/…, as the channel's settings "
+                "under Integrations show it"
+            )
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.market_data_provider == "files" and self.market_data_files is None:
@@ -329,6 +340,16 @@ def load_settings(**overrides: object) -> Settings:
 def _fault(place: tuple[int | str, ...], message: str) -> str:
     said = message.removeprefix("Value error, ")
     return f"{str(place[0]).upper()}: {said}" if place else said
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is one http address with a host and a path."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host and parts.path.strip("/")) and text.split() == [text]
 
 
 def _absolute(path: Path) -> Path:

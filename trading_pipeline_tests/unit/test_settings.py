@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from trading_pipeline.errors import SettingsError
 from trading_pipeline.settings import PROJECT, Settings, load_settings
@@ -111,6 +112,35 @@ def test_no_secret_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"discord.com/api/webhooks/1/{SECRET}",
+        f"ftp://discord.com/api/webhooks/1/{SECRET}",
+        f"https:///api/webhooks/1/{SECRET}",
+        f"https://[::1/{SECRET}",
+        f"https://discord.com/api/webhooks/1/{SECRET} https://discord.com/api/webhooks/2/{SECRET}",
+        "https://discord.com",
+        SECRET,
+    ],
+)
+def test_a_webhook_that_is_no_address_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("DISCORD_WEBHOOK_URL", address)
+    with pytest.raises(SettingsError, match="DISCORD_WEBHOOK_URL: give the whole address of a webhook") as caught:
+        load_settings()
+    assert SECRET not in str(caught.value)
+    with pytest.raises(ValidationError) as raw:
+        Settings()
+    assert SECRET not in f"{raw.value} {raw.value!r}"
+
+
+@pytest.mark.parametrize("address", [f"https://discord.com/api/webhooks/1/{SECRET}", f"http://127.0.0.1:8080/{SECRET}"])
+def test_a_webhook_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("DISCORD_WEBHOOK_URL", address)
+    webhook = load_settings().discord_webhook_url
+    assert webhook is not None and webhook.get_secret_value() == address
 
 
 def test_secrets_are_masked_in_any_text() -> None:

@@ -78,7 +78,7 @@ def test_every_setting_of_the_mail_counts():
 
 def test_a_webhook_that_is_none_is_said_at_once():
     with pytest.raises(SettingsError, match="DISCORD_WEBHOOK_URL"):
-        channels_of(settings(discord_webhook_url=SecretStr("nowhere")))
+        channels_of(settings().model_copy(update={"discord_webhook_url": SecretStr("nowhere")}))
 
 
 def test_due_is_never_before_it_is_published():
