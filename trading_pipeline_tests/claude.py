@@ -1,4 +1,7 @@
-"""A server that answers like Claude's API over real HTTP, and rows of the dip desk to ask it about."""
+"""A server that answers like Claude's API over real HTTP, and rows of the dip desk to ask it about.
+
+Rows of the live session are in `live_questions.py`.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +40,11 @@ def words_of(request: dict[str, Any], **changed: Any) -> dict[str, Any]:
 
 
 def inputs_of(request: dict[str, Any]) -> dict[str, Any]:
-    text = request["messages"][0]["content"]
-    return json.loads(text.removeprefix("<dip>\n").removesuffix("\n</dip>"))
+    return json.loads(request["messages"][0]["content"].partition("\n")[2].rpartition("\n")[0])
+
+
+def tag_of(request: dict[str, Any]) -> str:
+    return request["messages"][0]["content"].partition("\n")[0].strip("<>")
 
 
 def message(text: str, model: str, stop_reason: str = "end_turn", **usage: int) -> tuple[int, dict[str, Any]]:
@@ -64,13 +70,18 @@ Answer = Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]
 
 
 class Api:
-    """The server: `answer` says what it replies to a request; `requests` and `headers` are what it was sent."""
+    """The server: `answer` says what it replies to a request; `requests` and `headers` are what it was sent.
+
+    delay: seconds before it replies. open: it replies once that is set. drip: seconds between two pieces of a reply.
+    """
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.answer: Answer = lambda request: message(json.dumps(words_of(request)), request["model"])
-        self.delay = 0.0
+        self.delay = self.drip = 0.0
+        self.open = threading.Event()
+        self.open.set()
         self.at_once = self.most_at_once = 0
         self._lock = threading.Lock()
         api = self
@@ -85,6 +96,7 @@ class Api:
                     api.at_once += 1
                     api.most_at_once = max(api.most_at_once, api.at_once)
                 time.sleep(api.delay)
+                api.open.wait(10)
                 status, body = api.answer(request)
                 with api._lock:
                     api.at_once -= 1
@@ -94,7 +106,11 @@ class Api:
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
-                    self.wfile.write(content)
+                    size = len(content) if api.drip == 0 else 40
+                    for start in range(0, len(content), size):
+                        self.wfile.write(content[start : start + size])
+                        self.wfile.flush()
+                        time.sleep(api.drip)
                 except OSError:
                     pass
 
@@ -114,6 +130,7 @@ class Api:
         return [request["model"] for request in self.requests]
 
     def close(self) -> None:
+        self.open.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

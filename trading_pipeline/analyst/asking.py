@@ -1,7 +1,7 @@
 """Asking one question: which model, whether the budget allows it, the fallback, and the book.
 
 What belongs here: what is the same for whatever is asked. What does not: which questions there are, and when their
-answers are used (`words.py`, `bias.py`, `desk.py`).
+answers are used (`batch.py`, `desk.py`).
 
 Where a model refuses or is busy, the fallback is asked once. A question that was settled before is not asked again: its
 answer is used, so a rerun costs nothing and says the same. Every call is in the book: one that was sent and not
@@ -14,52 +14,23 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from functools import cached_property
-from typing import Generic, Protocol
+from datetime import datetime, timedelta
 
 from pydantic import SecretStr, ValidationError
 
 from trading_pipeline.analyst.client import Client, Reply
 from trading_pipeline.analyst.ledger import Ledger, ModelCall
-from trading_pipeline.analyst.task import A, Task
+from trading_pipeline.analyst.question import AnalystSettings, Question, Result
+from trading_pipeline.analyst.task import A
 from trading_pipeline.analyst.texts import Unusable
-from trading_pipeline.clock import Clock, fixed_clock
+from trading_pipeline.clock import Clock
 from trading_pipeline.errors import TradingPipelineError
-
-RECENT_DAYS = 7
-"""Calendar days before `now` whose sessions may be asked about: a catch-up after a holiday, far from any cut-off."""
 
 CONCURRENCY = 4
 SECONDS = 30.0
 MOST_FAILURES = 3
 """Unanswered calls in a row after which nobody is asked any more, or for a while."""
-
-REASONS = {
-    "no_key": "no key is set",
-    "past_session": "a model may know what came after",
-    "replay": "no model is asked in a replay",
-    "budget": "the budget of the day is used up",
-    "refused": "the model refused",
-    "overloaded": "the model is overloaded",
-    "timeout": "no answer in time",
-    "late": "no answer in time",
-    "busy": "too many questions are waiting",
-    "unreachable": "the model cannot be reached",
-    "denied": "the key or the request is not accepted",
-    "truncated": "the answer was cut off",
-    "invalid": "the answer has not the shape asked for",
-    "out_of_range": "the answer has a number out of its range",
-    "wrong_company": "the answer is about something else",
-    "wrong_action": "the answer suggests another action",
-    "wrong_bias": "the answer tells another bias",
-    "no_ledger": "the book of calls cannot be reached",
-    "stopped": "asking was stopped",
-    "failed": "asking failed",
-}
-"""Why an answer is not used, in words, by outcome."""
 
 _FALL_BACK = ("refused", "overloaded")
 _SETTLED = (
@@ -68,77 +39,6 @@ _SETTLED = (
 _UNHEALTHY = ("overloaded", "timeout", "unreachable", "denied")
 
 _log = logging.getLogger(__name__)
-
-
-class AnalystSettings(Protocol):
-    """What of the settings concerns the analyst (`settings.Settings` has it all)."""
-
-    @property
-    def anthropic_api_key(self) -> SecretStr | None:
-        """Key; None: the rules' words."""
-
-    @property
-    def anthropic_base_url(self) -> str | None:
-        """Endpoint; None: Anthropic's own."""
-
-    @property
-    def claude_screen_model(self) -> str:
-        """Model for what matters less."""
-
-    @property
-    def claude_finalist_model(self) -> str:
-        """Model for what matters more."""
-
-    @property
-    def claude_fallback_model(self) -> str:
-        """Model where the first refuses or is busy."""
-
-    @property
-    def claude_daily_budget(self) -> float:
-        """US dollars a day, UTC."""
-
-
-@dataclass(frozen=True)
-class Question(Generic[A]):
-    """What is asked: a task about one thing.
-
-    session, instrument_id: what the book files it under. inputs: JSON, frozen. finalist: whether the better model is
-    asked. check: the answer as it may be used, or `Unusable`; pure, because stored answers go through it again.
-    """
-
-    task: Task[A]
-    session: date
-    instrument_id: str
-    inputs: str
-    finalist: bool
-    check: Callable[[A], A]
-
-    @cached_property
-    def text(self) -> str:
-        """What is sent after the prefix."""
-        return self.task.question(self.inputs)
-
-    def model(self, settings: AnalystSettings) -> str:
-        """The model that is asked first."""
-        return settings.claude_finalist_model if self.finalist else settings.claude_screen_model
-
-    def prompt_hash(self, settings: AnalystSettings) -> str:
-        """What makes it the same question."""
-        return self.task.prompt_hash(self.inputs, self.model(settings))
-
-
-@dataclass(frozen=True)
-class Result(Generic[A]):
-    """What came of a question.
-
-    outcome: `answered`, or a key of `REASONS`. answer: checked; None unless answered. call: the last one made for it,
-    None where none was. cost: US dollars of all of them.
-    """
-
-    outcome: str
-    answer: A | None = None
-    call: ModelCall | None = None
-    cost: float | None = None
 
 
 Landing = Callable[[Result[A]], None]
@@ -248,6 +148,10 @@ class Asker:
                 break
         return result
 
+    def warm_up(self) -> None:
+        """Loads what the first question needs."""
+        self._client()
+
     def _client(self) -> Client:
         with self._client_lock:
             if self._made is None:
@@ -338,54 +242,6 @@ class Asker:
         while self._unbooked:
             self._ledger.record(self._unbooked[0])
             del self._unbooked[0]
-
-
-def ask_all(
-    questions: Sequence[Question[A]],
-    settings: AnalystSettings,
-    ledger: Ledger,
-    now: datetime,
-    *,
-    seconds: float = SECONDS,
-    share: float = 1.0,
-) -> list[Result[A]]:
-    """What came of each question; the most important first: if the budget ends, it ends on the last.
-
-    now: zone-aware; the day of the budget, and what the past is measured from. Sessions of the past are never asked
-    about: a model may know what came after.
-    """
-    if now.tzinfo is None:
-        raise ValueError(f"naive moment {now!r}: pass a zone-aware datetime")
-    key = settings.anthropic_api_key
-    if key is None or not key.get_secret_value():
-        return [Result("no_key") for _ in questions]
-    earliest = now.date() - timedelta(days=RECENT_DAYS)
-    results: list[Result[A] | None] = [
-        None if question.session >= earliest else Result("past_session") for question in questions
-    ]
-    asker = Asker(settings, ledger, fixed_clock(now), key, seconds=seconds, share=share)
-    try:
-        recent = [place for place, result in enumerate(results) if result is None]
-        try:
-            settled = asker.settled([questions[place] for place in recent])
-        except TradingPipelineError as error:
-            _log.warning("Nobody is asked: %s", error)
-            return [result or Result("no_ledger") for result in results]
-        for place in recent:
-            results[place] = settled.get(questions[place].prompt_hash(settings))
-        left = [place for place in recent if results[place] is None]
-        # The first question of each model writes the prompt cache that the others read.
-        heads = list({questions[place].model(settings): place for place in reversed(left)}.values())
-        heads.sort()
-        for place in heads:
-            results[place] = asker.ask(questions[place])
-        tails = [place for place in left if place not in heads]
-        with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="analyst") as pool:
-            for place, result in zip(tails, pool.map(lambda place: asker.ask(questions[place]), tails), strict=True):
-                results[place] = result
-    finally:
-        asker.close()
-    return [result or Result("failed") for result in results]
 
 
 def _recalled(question: Question[A], call: ModelCall) -> Result[A]:

@@ -17,9 +17,11 @@ from typing import Any
 import polars as pl
 
 from trading_pipeline.analyst.answer import Words, check
-from trading_pipeline.analyst.asking import SECONDS, AnalystSettings, Question, Result, ask_all
+from trading_pipeline.analyst.asking import SECONDS
+from trading_pipeline.analyst.batch import ask_all
 from trading_pipeline.analyst.ledger import Ledger
 from trading_pipeline.analyst.prompt import DIP
+from trading_pipeline.analyst.question import AnalystSettings, Question, Result
 from trading_pipeline.tables.dips import DIP_ANALYSIS
 
 
@@ -29,7 +31,7 @@ def write_words(
     """`rows` with Claude's words where they could be had; same rows, order and columns (those of `dip_analysis`).
 
     Where they could: why, outlook, play, risks, the size inside its bounds, source `claude`, model, prompt_hash, tokens
-    and cost are Claude's. Where not: the row as it was, and source_reason says why, a key of `asking.REASONS`. action
+    and cost are Claude's. Where not: the row as it was, and source_reason says why, a key of `question.REASONS`. action
     and cause never change.
 
     now: zone-aware; the day of the budget, and what the past is measured from. seconds: how long an answer may take.
