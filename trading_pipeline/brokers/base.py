@@ -86,7 +86,7 @@ class Working:
 
     held: of an order with a `parent_id`, the shares that its bracket holds: fills of the entry less those of all exits.
         None where nobody counted; needed where the entry is over.
-    triggered: whether the stop's price was reached.
+    triggered: whether the stop's price was reached. fill_ids: the executions that are in `filled`.
     """
 
     order: Order
@@ -95,6 +95,7 @@ class Working:
     broker_order_id: str | None = None
     held: int | None = None
     triggered: bool = False
+    fill_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

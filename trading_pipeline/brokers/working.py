@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from trading_pipeline.brokers.base import FINAL, TRIGGERED, Order, OrderEvent, Told, Working
+from trading_pipeline.brokers.base import FINAL, TRIGGERED, Fill, Order, OrderEvent, Told, Working
 
 _ORDER = (
     "order_id", "session", "instrument_id", "ticker", "role", "side", "quantity", "order_type", "created_at",
@@ -24,7 +24,7 @@ def working_orders(orders: pl.DataFrame, events: pl.DataFrame, fills: pl.DataFra
     that have an order still working (rows of brackets that are over change nothing). An order without an event is
     pending. The same rows give the same orders whatever their order.
     """
-    filled = fills.group_by("order_id").agg(filled=pl.col("quantity").sum())
+    filled = fills.group_by("order_id").agg(pl.col("fill_id"), filled=pl.col("quantity").sum())
     state = (
         events.sort("order_id", "sequence")
         .group_by("order_id")
@@ -55,6 +55,7 @@ def working_orders(orders: pl.DataFrame, events: pl.DataFrame, fills: pl.DataFra
             broker_order_id=row["broker_order_id"],
             held=row["held"],
             triggered=bool(row["triggered"]),
+            fill_ids=frozenset(row["fill_id"] or ()),
         )
         for row in live.iter_rows(named=True)
     )
@@ -63,37 +64,42 @@ def working_orders(orders: pl.DataFrame, events: pl.DataFrame, fills: pl.DataFra
 def after(working: Iterable[Working], told: Told) -> tuple[Working, ...]:
     """`working` after what was told of it: the fold of `working_orders` without a round through the ledger.
 
-    told: only what is new; a fill that was counted before would be counted twice.
+    A fill that an order has already counted (`fill_ids`) is not counted again.
     """
     before = list(working)
-    new: dict[str, int] = {}
+    fills: dict[str, list[Fill]] = {}
     for fill in told.fills:
-        new[fill.order_id] = new.get(fill.order_id, 0) + fill.quantity
-    of_bracket: dict[str, int] = {}
-    for item in before:
-        sign = -1 if item.order.parent_id else 1
-        bracket = item.order.parent_id or item.order.order_id
-        of_bracket[bracket] = of_bracket.get(bracket, 0) + sign * new.get(item.order.order_id, 0)
+        fills.setdefault(fill.order_id, []).append(fill)
     events: dict[str, list[OrderEvent]] = {}
     for event in told.events:
         events.setdefault(event.order_id, []).append(event)
-    return tuple(
-        state
+    new = {
+        item.order.order_id: {
+            fill.fill_id: fill.quantity
+            for fill in fills.get(item.order.order_id, ())
+            if fill.fill_id not in item.fill_ids
+        }
         for item in before
-        if (state := _moved(item, events.get(item.order.order_id, []), new, of_bracket)).status not in FINAL
+    }
+    moved_held: dict[str, int] = {}
+    for item in before:
+        bracket, sign = (item.order.parent_id, -1) if item.order.parent_id else (item.order.order_id, 1)
+        moved_held[bracket] = moved_held.get(bracket, 0) + sign * sum(new[item.order.order_id].values())
+    states = (
+        _moved(item, events.get(item.order.order_id, []), new[item.order.order_id], moved_held) for item in before
     )
+    return tuple(state for state in states if state.status not in FINAL)
 
 
-def _moved(item: Working, events: list[OrderEvent], new: dict[str, int], of_bracket: dict[str, int]) -> Working:
+def _moved(item: Working, events: list[OrderEvent], new: dict[str, int], moved_held: dict[str, int]) -> Working:
     ids = [event.broker_order_id for event in events if event.broker_order_id]
-    held = item.held
-    if held is not None and item.order.parent_id:
-        held += of_bracket.get(item.order.parent_id, 0)
+    parent = item.order.parent_id
     return Working(
         order=item.order,
         status=events[-1].status if events else item.status,
-        filled=item.filled + new.get(item.order.order_id, 0),
+        filled=item.filled + sum(new.values()),
         broker_order_id=ids[-1] if ids else item.broker_order_id,
-        held=held,
+        held=item.held + moved_held.get(parent, 0) if parent and item.held is not None else item.held,
         triggered=item.triggered or any(event.reason == TRIGGERED for event in events),
+        fill_ids=item.fill_ids | new.keys(),
     )
