@@ -79,6 +79,8 @@ def test_only_what_was_over_and_available_at_the_premarket_moment_counts():
     assert take(daily([100.0]), bars)["price"] == 102.0
     late = bars.with_columns(available_at=pl.col("available_at") + timedelta(minutes=1))
     assert take(daily([100.0]), late)["price"] == 101.0
+    early = bars.with_columns(available_at=pl.col("started_at"))
+    assert take(daily([100.0]), early)["price"] == 102.0, "no source knows a bar before it is over"
 
 
 def test_a_name_without_trades_this_morning_has_no_price_but_its_levels():
