@@ -152,14 +152,17 @@ def recomputed(bars: pl.DataFrame, snapshots: pl.DataFrame) -> pl.DataFrame:
         )
     )
     before = {
-        **{f"previous_{name}": pl.col(name) for name in ("close", "high", "low", "z_session", "z_rolling", "band")},
-        "range_high": pl.col("session_high"),
-        "range_low": pl.col("session_low"),
-        "high_held": pl.col("since_high"),
-        "low_held": pl.col("since_low"),
+        **{
+            f"previous_{name}": pl.col(name).shift(1)
+            for name in ("close", "high", "low", "z_session", "z_rolling", "band")
+        },
+        "range_high": pl.col("session_high").shift(1),
+        "range_low": pl.col("session_low").shift(1),
+        "high_held": pl.col("since_high").shift(1, fill_value=0),
+        "low_held": pl.col("since_low").shift(1, fill_value=0),
     }
     return (
-        measured.with_columns(column.shift(1).over(_KEY).alias(name) for name, column in before.items())
+        measured.with_columns(column.over(_KEY).alias(name) for name, column in before.items())
         .group_by(_KEY)
         .last()
         .sort(_KEY)

@@ -5,7 +5,7 @@ words and numbers of a language model (which read the same measures), and what o
 
 Everything is measured in sigmas of the time gone by since the open, name by name, so that names of different volatility
 count alike: an average true range is about 1.6 sigmas of a random walk's day, of whose variance four fifths fall into
-the session, in proportion to time. Multipliers are powers of two, because their effects multiply.
+the session, more of them early than late. Multipliers are powers of two, because their effects multiply.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def market_measures(features: SessionFeatures, context: SessionContext, rules: R
     fresh = context.fresh(features, tick_at)
     elapsed = max((tick_at - context.opens_at) / context.usual_length, 0.0)
     day = context.atr / market.day_to_range / context.previous_close
-    normal = day * math.sqrt(market.trading_share * elapsed)
+    normal = day * math.sqrt(market.trading_share * elapsed**market.clock_power)
     change = state.close / state.session_open - 1
     moved = change / normal
     roughness = np.sqrt(state.moves) / normal

@@ -100,6 +100,7 @@ class MarketRules:
     least_names: int
     day_to_range: float
     trading_share: float
+    clock_power: float
     one_sided_from: float
     one_sided_full: float
     move_from: float

@@ -8,8 +8,8 @@ What belongs here: each setup as arrays over all names, for one side. What does 
 of Finance 2010); VWAP is what large orders are measured by and pulled to (Berkowitz, Logue and Noser, Journal of
 Finance 1988). A tag of the band is no signal in itself; the close back inside it is (Bollinger on Bollinger Bands,
 2001). So: the bar before was beyond its threshold in sigmas of the session and of the rolling window, it or this one
-touched a premarket band, this one closes back inside the rolling threshold and beyond the close before, and from
-there to VWAP lies a reward worth the stop.
+touched a premarket band, this one closes back inside the rolling band and beyond the close before, and from there to
+VWAP lies a reward worth the stop.
 
 *Trend continuation* follows a session that moves. What the first hours do, the later ones continue on average (Gao,
 Han, Li and Zhou, Market Intraday Momentum, Journal of Financial Economics 2018); breaks of a range are the classic
@@ -79,7 +79,7 @@ def mean_reversion(state: State, context: SessionContext, rules: Rules, side: in
     extended = (rounded(extent) >= rounded(needed_session)) & (
         rounded(-side * state.previous_z_rolling) >= rounded(needed_rolling)
     )
-    inside = rounded(-side * state.z_rolling) < rounded(needed_rolling)
+    inside = rounded(-side * state.z_rolling) < own.z_rolling
     turning = inside & (side * (state.close - state.previous_close) > 0)
 
     fair = _fair(state)

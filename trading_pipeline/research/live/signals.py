@@ -216,6 +216,7 @@ def _reasons(context: SessionContext) -> pl.Expr:
     under = pl.when(fades == long).then(pl.lit("below")).otherwise(pl.lit("above"))
     vwap = pl.when(long).then(pl.lit("above")).otherwise(pl.lit("below"))
     band = pl.when(long).then(-pl.col("level")).otherwise(pl.col("level")).cast(pl.Int32)
+    at_the_bar = pl.when(fades).then(pl.lit(" at the bar before")).otherwise(pl.lit(""))
     reward = _text("reward_to_risk", 1)
     setup = (
         pl.when(fades)
@@ -228,7 +229,7 @@ def _reasons(context: SessionContext) -> pl.Expr:
     speaks = pl.when(bias == pl.col("side")).then(pl.lit("for")).otherwise(pl.lit("against"))
     lines = [
         setup,
-        pl.format("{} sigma {} the session's mean", _text("extent", 1), under),
+        pl.format("{} sigma {} the session's mean{}", _text("extent", 1), under, at_the_bar),
         pl.when(fades).then(pl.format("premarket band {} touched", band)),
         pl.format("{} times the risk to the target", reward),
         pl.when(bias.is_in(["long", "short"]))
