@@ -213,6 +213,8 @@ class SessionFeatures:
         name = self._positions.of(frame["instrument_id"])
         started = moments(starts)
         prices = {each: frame[each].cast(pl.Float64).to_numpy() for each in (*_PRICES, "volume")}
+        told = np.isfinite(prices["volume"]) & (prices["volume"] >= 0)
+        prices["volume"] = np.where(told, prices["volume"], np.nan)
         known = name >= 0
         sound = started < ticks
         for each in _PRICES:
@@ -279,7 +281,7 @@ class SessionFeatures:
             state.ring[before % self._window, name] = close
             state.z_rolling[name] = _last_against(state.ring[:, name], close)
 
-            told = volume >= 0
+            told = np.isfinite(volume)
             state.traded[name] += np.where(told, (high + low + close) / 3 * volume, 0.0)
             state.shares[name] += np.where(told, volume, 0.0)
             state.counted[name] += told

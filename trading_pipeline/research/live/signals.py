@@ -115,7 +115,7 @@ def _ready(features: SessionFeatures, context: SessionContext, rules: Rules, tic
         (state.taken_at == micros(tick_at))
         & context.fresh(features, tick_at)
         & (state.bars >= timing.warm_up_bars)
-        & (state.unbroken >= min(timing.bars_after_halt, timing.warm_up_bars))
+        & (state.unbroken >= timing.bars_after_halt)
         & (state.sigma > 0)
         & ~context.is_benchmark
     )

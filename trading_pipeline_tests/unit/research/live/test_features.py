@@ -96,10 +96,11 @@ def test_vwap_weighs_typical_prices_by_volume_and_passes_over_bars_that_tell_non
     assert rows["volume"].to_list() == [1.0, 3.0, None, 0.0]
 
 
-@pytest.mark.parametrize("volumes", [[None] * 3, [0.0] * 3])
+@pytest.mark.parametrize("volumes", [[None] * 3, [0.0] * 3, [-5.0, math.nan, math.inf]])
 def test_without_volume_there_is_no_vwap(volumes):
     rows = features_of("us:A").advance(END, minutes("us:A", wave(3), volumes=volumes))
     assert rows["vwap"].null_count() == rows["vwap_distance_pct"].null_count() == 3
+    assert set(rows["volume"]) <= {None, 0.0}
 
 
 @pytest.mark.parametrize(
