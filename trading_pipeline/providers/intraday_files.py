@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -288,8 +288,14 @@ def _counted(counts: pl.Series) -> pl.Series:
     """Moments of counts since 1970, in seconds, milli-, micro- or nanoseconds by their size."""
     size = counts.cast(pl.Int64)
     largest = int(size.abs().to_numpy().max(initial=0))
-    scale = next((scale for scale, limit in ((1, 1e11), (10**3, 1e14), (10**6, 1e17)) if largest < limit), 10**9)
-    return pl.from_epoch(size * 1_000_000 // scale, "us").dt.replace_time_zone("UTC")
+    units: tuple[tuple[Literal["s", "ms", "us", "ns"], float], ...] = (
+        ("s", 1e11),
+        ("ms", 1e14),
+        ("us", 1e17),
+        ("ns", float("inf")),
+    )
+    unit = next(unit for unit, limit in units if largest < limit)
+    return pl.from_epoch(size, unit).dt.cast_time_unit("us").dt.replace_time_zone("UTC")
 
 
 def _local(symbols: pl.Series, naive: pl.Series) -> pl.Series:
