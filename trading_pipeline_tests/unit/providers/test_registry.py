@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from trading_pipeline.markets import US
 from trading_pipeline.providers.base import (
     ACTIONS_SCHEMA,
     BARS_SCHEMA,
@@ -20,6 +21,7 @@ from trading_pipeline.providers.registry import (
     Routed,
     earnings_providers,
     fundamentals_provider,
+    intraday_provider_named,
     news_providers,
     provider_named,
     routes,
@@ -189,3 +191,47 @@ def test_every_source_of_reference_data_gets_its_throttles_and_yahoo_shares_one(
     fundamentals_provider(chosen, factory)
     assert set(made) == {"finnhub", "api_ninjas", "yahoo", "alpha_vantage", "alpha_vantage/day", "rss"}
     assert all(quota.rate_per_second > 0 for quota in made.values())
+
+
+ALPACA = {"alpaca_api_key": "PK1", "alpaca_secret_key": "s"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "simulated"),
+        ({"market_data_provider": "yahoo"}, "yahoo"),
+        ({"market_data_provider": "yahoo", "intraday_provider": "none"}, None),
+        (TIINGO, None),
+        (TIINGO | {"intraday_provider": "yahoo"}, "yahoo"),
+        (TIINGO | ALPACA | {"intraday_provider": "alpaca"}, "alpaca"),
+        (FILES, None),
+        (FILES | {"intraday_provider": "files", "intraday_files": "nowhere"}, "files"),
+    ],
+)
+def test_the_setting_names_who_tells_minutes(settings, name):
+    provider = intraday_provider_named(load_settings(**settings))
+    assert (provider and provider.name) == name
+
+
+def test_minutes_have_a_throttle_of_their_source_and_yahoos_is_the_one_it_has(unlimited):
+    made: dict[str, Quota] = {}
+
+    def factory(name, quota):
+        assert made.setdefault(name, quota) == quota
+        return unlimited
+
+    chosen = load_settings(**TIINGO, **ALPACA, intraday_provider="alpaca")
+    intraday_provider_named(chosen, factory)
+    provider_named(chosen, factory)
+    intraday_provider_named(load_settings(market_data_provider="yahoo"), factory)
+    assert set(made) == {"alpaca", "tiingo", "yahoo"}
+
+
+def test_the_simulated_minutes_are_those_of_the_simulated_days():
+    minutes = intraday_provider_named(load_settings())
+    days = provider_named(load_settings())
+    now, session = datetime(2024, 6, 11, tzinfo=UTC), date(2024, 6, 10)
+    close = minutes.intraday_bars(US, ["^QVOL"], [session], "15m", now=now).bars["close"][-1]
+    daily = days.daily_bars([SymbolRequest("^QVOL", session, session)], now=now).bars["close"].item()
+    assert close == daily
