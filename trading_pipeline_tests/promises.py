@@ -15,7 +15,7 @@ import os
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -34,6 +34,7 @@ from trading_pipeline.clock import fixed_clock
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import US, Market
 from trading_pipeline.providers.base import DailyBarsBatch
+from trading_pipeline.providers.intraday import IntradayBatch
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.sessions import calendar
 from trading_pipeline.settings import Settings, load_settings
@@ -58,7 +59,7 @@ def session_asset_names(market: Market = US) -> list[str]:
 
 
 class TwistedWorld(World):
-    """A world whose provider passes through `twist` before it is asked."""
+    """A world whose providers pass through `twist` before they are asked."""
 
     twist: Twist | None = None
 
@@ -66,6 +67,12 @@ class TwistedWorld(World):
     def provider(self) -> Any:
         """The settings' provider, twisted."""
         plain = World.provider.func(self)  # type: ignore[attr-defined]
+        return self.twist(plain) if self.twist else plain
+
+    @cached_property
+    def intraday_provider(self) -> Any:
+        """The settings' provider of minutes, twisted."""
+        plain = World.intraday_provider.func(self)  # type: ignore[attr-defined]
         return self.twist(plain) if self.twist else plain
 
 
@@ -111,12 +118,13 @@ class Site:
         only: Sequence[str] = (),
         checked: bool | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Run a job for the sessions from `first` to `last`, at `now` (default: when `last` became final).
+        """Run a job for the sessions from `first` to `last`, at `now` (default: when what it receives became final).
 
         without: names of assets that are left out. only: where given, names of the assets that are run. checked: with
         their checks or without (default: as the site says).
         """
-        moment = now or final_at(self.market, last)
+        minutes = job in (jobs.premarket_name(self.market), jobs.minutes_name(self.market))
+        moment = now or final_at(self.market, last) + (POST_MARKET if minutes else timedelta(0))
         definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
         resolved = definitions.resolve_job_def(job)
         # The session assets alone: the marts hold no session and have tests of their own.
@@ -152,6 +160,12 @@ class Site:
         """Fill the bars from `bars_from` and publish the decisions from `first`, both up to `last`, in one run each."""
         self.run(jobs.market_data_name(self.market), bars_from, last, **how)
         self.run(jobs.decisions_name(self.market), first, last, **how)
+        self.run(jobs.premarket_name(self.market), first, last, only=PREMARKET, **how)
+
+    def live_through(self, first: date, last: date, **how: Any) -> None:
+        """Run everything for the sessions from `first` to `last`: what is made after the close, and the premarket."""
+        self.run(jobs.end_of_day_name(self.market), first, last, **how)
+        self.run(jobs.premarket_name(self.market), first, last, only=PREMARKET, **how)
 
     def contents(self, name: str, sessions: Sequence[date]) -> pl.DataFrame:
         """What an asset holds for `sessions`, without the clocks of writing, in a fixed order.
@@ -231,6 +245,10 @@ _OF_PARTITIONS = {
 }
 
 
+POST_MARKET = timedelta(hours=5)
+"""From when daily bars are final until the minutes after the close are."""
+
+
 def final_at(market: Market, session: date) -> datetime:
     """The moment from which the bars of `session` are final."""
     return calendar(market.exchange).close_at(session) + market.data_lag
@@ -307,6 +325,15 @@ class OtherFuture:
         """The plain answer, every later headline another one."""
         return self._other(self.plain.news(*given, **how), title=pl.lit("Shares plunge after fraud probe"))
 
+    def intraday_bars(self, *given: Any, **how: Any) -> IntradayBatch:
+        """The plain answer, in which every minute of a later session has another price."""
+        batch = self.plain.intraday_bars(*given, **how)
+        after = pl.col("started_at") > final_at(US, self.last) + POST_MARKET
+        batch.bars = batch.bars.with_columns(
+            pl.when(after).then(pl.col(name) * 4 / 3).otherwise(pl.col(name)) for name in _PRICES[:4]
+        )
+        return batch
+
     def _other(self, batch: ReferenceBatch, **changed: pl.Expr) -> ReferenceBatch:
         after = pl.col("available_at") > final_at(US, self.last)
         batch.rows = batch.rows.with_columns(
@@ -318,8 +345,11 @@ class OtherFuture:
 _PRICES = ("open", "high", "low", "close", "adj_close")
 
 
-def steps_of(site: Site, job: str) -> list[list[str]]:
-    """Names of the session assets that each step of `job` makes, in an order in which they can run."""
+def steps_of(site: Site, job: str, only: Collection[str] = ()) -> list[list[str]]:
+    """Names of the session assets that each step of `job` makes, in an order in which they can run.
+
+    only: where given, steps that make none of these are left out.
+    """
     definitions = build_definitions(site.settings)
     graph = definitions.resolve_asset_graph()
     wanted = definitions.resolve_job_def(job).asset_layer.executable_asset_keys
@@ -327,6 +357,8 @@ def steps_of(site: Site, job: str) -> list[list[str]]:
     for level in graph.toposorted_asset_keys_by_level:
         for key in sorted(set(level) & wanted):
             made_with_it = sorted(str(each.path[-1]) for each in graph.get(key).execution_set_asset_keys)
+            if only and not set(only) & set(made_with_it):
+                continue
             if key.path[0] == site.market.name and made_with_it not in steps:
                 steps.append(made_with_it)
     return steps
@@ -433,6 +465,7 @@ BARS_FROM = XNYS.offset(LAST, -270)
 FIRST = XNYS.offset(LAST, -2)
 EVE = XNYS.offset(FIRST, -1)
 SPAN = XNYS.between(FIRST, LAST)
+PREMARKET = ("intraday_bars", "intraday_issues", "premarket_snapshots", "daily_bias")
 ASSETS = session_asset_names()
 RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
 DERIVED = [name for name in ASSETS if name not in RECEIVED]

@@ -57,5 +57,5 @@ def day_by_day(begun_site: NewSite) -> Site:
     """A site that lived through the span: each session run on its own evening."""
     site = begun_site()
     for session in SPAN:
-        site.run(jobs.end_of_day_name(US), session, session)
+        site.live_through(session, session)
     return site

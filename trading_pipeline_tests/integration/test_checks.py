@@ -28,14 +28,18 @@ from trading_pipeline.tables import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
     DAILY_BARS,
+    DAILY_BIAS,
     DIP_ANALYSIS,
     DIP_OPPORTUNITIES,
     EARNINGS_CALENDAR,
     FUNDAMENTALS,
     INDICATORS,
+    INTRADAY_BARS,
+    INTRADAY_ISSUES,
     MACRO_SERIES,
     MARKET_REGIME,
     NEWS,
+    PREMARKET_SNAPSHOTS,
     RECEIVED_ACTIONS,
     RECEIVED_BARS,
     RECEIVED_EARNINGS,
@@ -48,7 +52,7 @@ from trading_pipeline.tables import (
     Table,
 )
 from trading_pipeline.world import World
-from trading_pipeline_tests.promises import QUIET, Site, final_at, forgetful_instance
+from trading_pipeline_tests.promises import PREMARKET, QUIET, Site, final_at, forgetful_instance
 from trading_pipeline_tests.ticks import PRICES, Passing
 
 XNYS = calendar("XNYS")
@@ -78,7 +82,8 @@ def sound(new_site: NewSite) -> Sound:
     bare = replace(site, instance=forgetful_instance(), checked=False)
     bare.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1))
     published = site.run(jobs.end_of_day_name(US), FIRST, DAY)
-    return Sound(site, published.get_asset_check_evaluations())
+    prepared = site.run(jobs.premarket_name(US), FIRST, DAY, only=PREMARKET)
+    return Sound(site, [*published.get_asset_check_evaluations(), *prepared.get_asset_check_evaluations()])
 
 
 @pytest.fixture
@@ -362,6 +367,38 @@ def half_the_portfolio(world: World) -> None:
 @fault("dip_analysis/desk_is_worded", "dip_analysis/warehouse_agrees")
 def speechless_desk(world: World) -> None:
     republish(world, DIP_ANALYSIS, lambda rows: rows.clear())
+
+
+@fault("intraday_bars/known_in_time")
+def minute_from_the_future(world: World) -> None:
+    add(world, INTRADAY_BARS, available_at=pl.col("known_at") + timedelta(days=2))
+
+
+@fault("intraday_issues/few_broken_minutes")
+def rule_nobody_knows(world: World) -> None:
+    minute = world.lake.read("us", INTRADAY_BARS, DAY, DAY).head(1)
+    issue = minute.with_columns(rule=pl.lit("astrology"), severity=pl.lit("rejected"), detail=pl.lit("the stars"))
+    world.lake.append("us", INTRADAY_ISSUES, issue.select(INTRADAY_ISSUES.names))
+
+
+@fault("premarket_snapshots/bands_in_order")
+def bands_upside_down(world: World) -> None:
+    republish(world, PREMARKET_SNAPSHOTS, lambda rows: rows.with_columns(band_lower_2=pl.col("band_upper_2") + 1))
+
+
+@fault("premarket_snapshots/warehouse_agrees")
+def snapshots_missing_in_the_warehouse(world: World) -> None:
+    execute(world, f"DELETE FROM premarket_snapshots WHERE session = '{DAY}'")
+
+
+@fault("daily_bias/biases_follow")
+def bias_against_its_score(world: World) -> None:
+    republish(world, DAILY_BIAS, lambda rows: rows.with_columns(bias=pl.lit("long"), score=pl.lit(-0.5)))
+
+
+@fault("daily_bias/prepared_names_lean", "daily_bias/warehouse_agrees")
+def names_without_a_bias(world: World) -> None:
+    republish(world, DAILY_BIAS, lambda rows: rows.tail(-2))
 
 
 @fault("tearsheets/pages_are_whole")

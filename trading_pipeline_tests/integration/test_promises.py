@@ -68,7 +68,7 @@ BARS_ASSETS = {
 def other_future(begun_site: NewSite) -> Site:
     """A site whose provider says something else of every session after the first of the span."""
     site = begun_site()
-    site.run(jobs.end_of_day_name(US), FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
+    site.live_through(FIRST, LAST, twist=lambda provider: OtherFuture(provider, FIRST))
     return site
 
 
@@ -81,7 +81,7 @@ def test_another_future_moves_nothing_of_the_past(name: str, one_run: Site, othe
 
 def test_the_other_future_is_another_one(one_run: Site, other_future: Site) -> None:
     """What the test above compares against did differ."""
-    for name in ("daily_bars", "fundamentals", "earnings_calendar", "news"):
+    for name in ("daily_bars", "fundamentals", "earnings_calendar", "news", "premarket_snapshots"):
         assert differences(name, one_run.contents(name, SPAN), other_future.contents(name, SPAN)), name
 
 
@@ -89,9 +89,9 @@ def test_the_other_future_is_another_one(one_run: Site, other_future: Site) -> N
 def run_twice(begun_site: NewSite) -> tuple[Site, dict[str, pl.DataFrame]]:
     """A site on which the span was run twice, and what every asset held in between, clocks included."""
     site = begun_site()
-    site.run(jobs.end_of_day_name(US), FIRST, LAST)
+    site.live_through(FIRST, LAST)
     before = {name: site.versions(name, SPAN) for name in ASSETS}
-    site.run(jobs.end_of_day_name(US), FIRST, LAST, now=final_at(US, XNYS.offset(LAST, 1)))
+    site.live_through(FIRST, LAST, now=final_at(US, XNYS.offset(LAST, 1)))
     return site, before
 
 

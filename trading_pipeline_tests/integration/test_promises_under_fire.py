@@ -18,6 +18,7 @@ from trading_pipeline_tests.promises import (
     DERIVED,
     FIRST,
     LAST,
+    PREMARKET,
     XNYS,
     Site,
     Worker,
@@ -37,9 +38,10 @@ def killed_at_every_write(begun_site: NewSite) -> Site:
 
     After every kill the step's tables are read: a state nobody can read fails here.
     """
-    site, job = begun_site(), jobs.end_of_day_name(US)
-    site.run(job, FIRST, XNYS.offset(LAST, -1))
-    for made in steps_of(site, job):
+    site, evening, morning = begun_site(), jobs.end_of_day_name(US), jobs.premarket_name(US)
+    site.live_through(FIRST, XNYS.offset(LAST, -1))
+    steps = [(evening, made) for made in steps_of(site, evening)]
+    for job, made in [*steps, *((morning, made) for made in steps_of(site, morning, PREMARKET))]:
         for write in KILLED_AT:
             fate = Worker(site, job, LAST, only=made, die_at=write, after=write % 2 == 0).end()
             for name in made:
@@ -63,10 +65,11 @@ def test_killed_at_any_write_a_rerun_converges(name: str, killed_at_every_write:
 def two_at_once(begun_site: NewSite) -> Site:
     """A site whose last session was run by two processes at the same time."""
     site = begun_site()
-    site.run(jobs.end_of_day_name(US), FIRST, XNYS.offset(LAST, -1))
-    workers = [Worker(site, jobs.end_of_day_name(US), LAST) for _ in range(2)]
-    fates = [worker.end() for worker in workers]
-    assert [fate.exit_code for fate in fates] == [0, 0], [fate.complaint for fate in fates]
+    site.live_through(FIRST, XNYS.offset(LAST, -1))
+    for job, only in ((jobs.end_of_day_name(US), ()), (jobs.premarket_name(US), PREMARKET)):
+        workers = [Worker(site, job, LAST, only=only) for _ in range(2)]
+        fates = [worker.end() for worker in workers]
+        assert [fate.exit_code for fate in fates] == [0, 0], [fate.complaint for fate in fates]
     return site
 
 
