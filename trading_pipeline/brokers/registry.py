@@ -28,8 +28,10 @@ def broker_named(
     """The broker of `settings.broker`; nothing is asked or opened yet.
 
     market: whose price steps the simulated broker rounds to. costs: of the simulated one. patience: of Alpaca's.
-    replay: recorded sessions are always filled by the simulated broker. `SettingsError` where a setting is missing or the
-    market is none that Alpaca trades, `RealMoneyRefused` where key or address are not those of a paper account.
+    replay: recorded sessions are always filled by the simulated broker.
+
+    `SettingsError` where a setting is missing or the market is none that Alpaca trades, `RealMoneyRefused` where key or
+    address are not those of a paper account.
     """
     if settings.broker == "simulated" or replay:
         from trading_pipeline.brokers.simulated import SimulatedBroker

@@ -375,8 +375,10 @@ class _View:
         found = self.of(item)
         if found is None or (found.filled == 0 and len(self._ids[item.order.order_id]) == 1):
             return []
-        if self._activities is None or self._first is None or item.order.created_at < self._first:
-            self._first = min(filter(None, (self._first, item.order.created_at)))
+        # By whichever clock is behind, ours or theirs.
+        since = min(item.order.created_at, found.submitted_at)
+        if self._activities is None or self._first is None or since < self._first:
+            self._first = since if self._first is None else min(self._first, since)
             self._activities = self.client.fills_since(self._first)
         ids = set(self._ids[item.order.order_id])
         return [activity for activity in self._activities if activity.broker_order_id in ids]
@@ -439,8 +441,8 @@ def _require_same(orders: BracketOrders, found: Theirs) -> None:
 
 
 def _reason(refusal: Refused) -> str:
-    base = refusal.details.get("base_price")
-    return f"Alpaca: {refusal.message}{f' (the market is at {base})' if base else ''}"
+    measured = f" (the market is at {refusal.base_price})" if refusal.base_price else ""
+    return f"Alpaca: {refusal.message}{measured}"
 
 
 def _beyond_stop(refusal: Refused) -> bool:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -74,14 +74,16 @@ class Patience:
 
 
 class Refused(Exception):
-    """Alpaca answered that it will not do what was asked (4xx). It stays inside `alpaca/`."""
+    """Alpaca answered that it will not do what was asked (4xx). It stays inside `alpaca/`.
 
-    def __init__(self, status: int, code: int | None, message: str, details: Mapping[str, Any]) -> None:
+    base_price: the market's price that the prices of a bracket were measured against, where it says so.
+    """
+
+    def __init__(self, status: int, message: str, base_price: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.code = code
         self.message = message
-        self.details = details
+        self.base_price = base_price
 
     @property
     def unknown(self) -> bool:
@@ -115,7 +117,8 @@ class AlpacaClient:
         """The order that stands under the request's `client_order_id`: submitted now, or by an attempt before.
 
         A submission is repeated only under the same id, and where it may have arrived it is looked up first: Alpaca
-        takes an id once.
+        takes an id once. A refusal is believed only where the id is unknown: for an order that was sent before, it may
+        be that the buying power is gone, or the position there, because of that very order.
         """
         client_order_id = str(request.client_order_id)
         may_be_there = False
@@ -128,12 +131,13 @@ class AlpacaClient:
             try:
                 return theirs_of(_mapping(self._once(lambda: self._sdk.submit_order(request))))
             except Refused as refusal:
-                if not refusal.is_there_already:
-                    raise
+                said = refusal
             found = self._by_client_id(client_order_id, self._once)
-            if found is None:
+            if found is not None:
+                return found
+            if said.is_there_already:
                 raise BrokerAnswerUnreadable(f"Alpaca says that {client_order_id} was submitted before, and has it not")
-            return found
+            raise said
 
         return self._retried(attempt)
 
@@ -237,7 +241,7 @@ class AlpacaClient:
         return retrying(call)
 
     def _once(self, call: Callable[[], Any]) -> Any:
-        """One request. What it raises is raised outside the handler, without the library's exception and its headers."""
+        """One request. Errors are raised outside the handlers: without the library's own, which holds the headers."""
         failure: Exception
         try:
             return call()
@@ -262,8 +266,8 @@ class AlpacaClient:
             return BrokerUnreachable(f"Alpaca answered with HTTP {status}")
         if status == 401 or (status == 403 and body.get("code") in (None, 40110000)):
             return BrokerAccessRefused(f"Alpaca refuses the key ({message})")
-        code = body.get("code")
-        return Refused(status, code if isinstance(code, int) else None, message, body)
+        base_price = body.get("base_price")
+        return Refused(status, message, None if base_price is None else self._masked(str(base_price)))
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:

@@ -138,8 +138,8 @@ def _bars_that_matter(book: Book, states: Sequence[State], ticks: TickTable) -> 
     """The bars of the tick from the first on that an order of their instrument could meet, oldest first.
 
     One array pass over orders x bars of their instruments (500 bars x 180 orders: 2 ms, joined in polars: 10): most
-    bars touch no order and are never looked at again. From the first touch on every bar counts: a triggered stop that is not
-    filled at once fills in whatever bar comes.
+    bars touch no order and are never looked at again. From the first touch on every bar counts: a triggered stop
+    that is not filled at once fills in whatever bar comes.
     """
     if book.bars.is_empty() or not states:
         return []
