@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     alpaca_secret_key: SecretStr | None = Field(None, description="Secret of that key.")
     alpaca_trading_url: str = Field("https://paper-api.alpaca.markets", description="Endpoint of the broker.")
     alpaca_data_url: str = Field("https://data.alpaca.markets", description="Endpoint of the market data.")
+    alpaca_feed: Literal["iex", "sip", "delayed_sip"] = Field(
+        "iex", description="Alpaca's feed: iex is in every plan; sip has all exchanges, and needs a paid one."
+    )
     real_money: str = Field(
         "no", description=f"Orders go to paper accounts alone unless this says, in words: {REAL_MONEY}"
     )

@@ -18,9 +18,9 @@ import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import dagster as dg
@@ -106,7 +106,11 @@ class Site:
         world.twist = twist
         return world
 
-    def run(
+    def run(self, job: str, first: date, last: date, **how: Any) -> dg.ExecuteInProcessResult:
+        """Run a job for the sessions from `first` to `last`; `how` is that of `ready`."""
+        return self.ready(job, first, last, **how)()
+
+    def ready(
         self,
         job: str,
         first: date,
@@ -117,8 +121,9 @@ class Site:
         without: Sequence[str] = (),
         only: Sequence[str] = (),
         checked: bool | None = None,
-    ) -> dg.ExecuteInProcessResult:
-        """Run a job for the sessions from `first` to `last`, at `now` (default: when what it receives became final).
+    ) -> Callable[[], dg.ExecuteInProcessResult]:
+        """A job ready to run for the sessions from `first` to `last`, at `now` (default: when what it receives became
+        final); nothing is opened before it runs.
 
         without: names of assets that are left out. only: where given, names of the assets that are run. checked: with
         their checks or without (default: as the site says).
@@ -137,7 +142,8 @@ class Site:
         if not (self.checked if checked is None else checked):
             resolved = resolved.get_subset(asset_selection=set(selected), asset_check_selection=set())
             how = {}
-        return resolved.execute_in_process(
+        return partial(
+            resolved.execute_in_process,
             instance=self.instance,
             tags=range_tags(first, last) if first != last else {"dagster/partition": last.isoformat()},
             run_config=QUIET,
@@ -374,39 +380,75 @@ class Fate:
 
 
 class Worker:
-    """A process of its own that runs a job for one session on a site; with `die_at` it is killed at that write.
+    """A process of its own that has a job ready to run for one session on a site, and forks a child for each run.
 
-    Forked from a server that has imported everything: a fresh interpreter takes longer to import than to run a step.
+    Getting ready takes longer than most steps run. Nothing that has threads or connections is used before the fork.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        job: str,
-        session: date,
-        *,
-        only: Sequence[str] = (),
-        die_at: int = 0,
-        after: bool = False,
-    ) -> None:
+    def __init__(self, site: Site, job: str, session: date, *, only: Sequence[str] = ()) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        self._told, told = context.Pipe(duplex=False)
-        given = (site.folder, site.database_url, job, session, tuple(only), die_at, after, told)
-        self._process = context.Process(target=_work, args=given)
+        self._orders, orders = context.Pipe()
+        self._process = context.Process(
+            target=_stand_by, args=(site.folder, site.database_url, job, session, tuple(only), orders)
+        )
         self._process.start()
-        told.close()
+        orders.close()
+
+    def start(self, die_at: int = 0, after: bool = False) -> Worker:
+        """Run the job in a child; with `die_at` it is killed at that write, before or `after` it."""
+        self._orders.send((die_at, after))
+        return self
 
     def end(self, timeout: float = 300) -> Fate:
-        """Wait for it."""
-        writes, complaint = 0, ""
+        """Wait for the child that was started last."""
+        if not self._orders.poll(timeout):
+            raise TimeoutError(f"a worker took more than {timeout} s")
+        return Fate(*self._orders.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._orders.close()
+        self._process.join(30)
+
+
+def _stand_by(folder: Path, database_url: str, job: str, session: date, only: Sequence[str], orders: Any) -> None:
+    site = Site(folder, database_url, instance=forgetful_instance(), checked=False)
+    run = site.ready(job, session, session, only=only)
+    while True:
         try:
-            if self._told.poll(timeout):
-                writes, complaint = self._told.recv()
+            die_at, after = orders.recv()
         except EOFError:
-            complaint = "killed"
-        self._process.join(timeout)
-        return Fate(self._process.exitcode if self._process.exitcode is not None else 1, writes, complaint)
+            return
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(told)
+            _run_and_tell(run, _Killer(die_at, after), tell)
+        os.close(tell)
+        with os.fdopen(told) as said:
+            writes, _, complaint = said.read().partition("\n")
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        orders.send((status, int(writes or 0), complaint))
+
+
+def _run_and_tell(run: Callable[[], Any], killer: _Killer, tell: int) -> NoReturn:
+    from trading_pipeline.storage import files
+    from trading_pipeline.storage.lake import Lake
+    from trading_pipeline.storage.warehouse import Warehouse
+
+    killer.around(Lake, "_write")
+    killer.around(Warehouse, "replace")
+    killer.around(Warehouse, "publish")
+    killer.around(files, "put_text")
+    complaint = ""
+    try:
+        run()
+    except BaseException:  # noqa: BLE001 - told to whoever waits, then the process ends
+        complaint = traceback.format_exc()
+    with os.fdopen(tell, "w") as out:
+        out.write(f"{killer.writes}\n{complaint}")
+    os._exit(1 if complaint else 0)
 
 
 class _Killer:
@@ -432,26 +474,6 @@ class _Killer:
             return result
 
         setattr(owner, name, counted)
-
-
-def _work(
-    folder: Path, database_url: str, job: str, session: date, only: Sequence[str], die_at: int, after: bool, told: Any
-) -> None:
-    from trading_pipeline.storage import files
-    from trading_pipeline.storage.lake import Lake
-    from trading_pipeline.storage.warehouse import Warehouse
-
-    killer = _Killer(die_at, after)
-    killer.around(Lake, "_write")
-    killer.around(Warehouse, "replace")
-    killer.around(Warehouse, "publish")
-    killer.around(files, "put_text")
-    try:
-        Site(folder, database_url, instance=forgetful_instance(), checked=False).run(job, session, session, only=only)
-    except BaseException:
-        told.send((killer.writes, traceback.format_exc()))
-        raise
-    told.send((killer.writes, ""))
 
 
 def days_before(market: Market, session: date, count: int) -> date:

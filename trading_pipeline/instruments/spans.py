@@ -29,7 +29,7 @@ SPAN_SCHEMA = pl.Schema(
 # What each vendor puts between a US symbol and the letter of its share class. Our own spelling is as printed: BRK.B.
 CLASS_SEPARATORS = {
     **dict.fromkeys(("yahoo", "tiingo", "alpha_vantage", "rss"), "-"),
-    **dict.fromkeys(("files", "simulated", "finnhub", "api_ninjas"), "."),
+    **dict.fromkeys(("files", "simulated", "finnhub", "api_ninjas", "alpaca"), "."),
 }
 _SHARE_CLASS = re.compile(r"([A-Z]{1,4})[.\-/ ]([A-Z])")
 

@@ -48,9 +48,8 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
-from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval
+from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval, IntradayBatch
 from trading_pipeline.providers.intraday_answers import (
-    IntradayAnswer,
     Span,
     no_minutes,
     of_sessions,
@@ -148,7 +147,7 @@ class AlpacaBars:
         now: datetime,
         since: datetime | None = None,
         progress: Progress | None = None,
-    ) -> IntradayAnswer:
+    ) -> IntradayBatch:
         """Bars of `symbols` on `sessions`, as traded, 200 symbols a request. See `IntradayProvider.intraday_bars`.
 
         Volume is the feed's. `EmptyWindow` does not say whether Alpaca knows the symbol: it does not tell.
@@ -185,7 +184,7 @@ class AlpacaBars:
         )
         for symbol in bars["symbol"].unique():
             failed.pop(symbol)
-        return IntradayAnswer(
+        return IntradayBatch(
             bars=bars,
             failures=[Failure(symbol, failed[symbol]) for symbol in distinct if symbol in failed],
             http_calls=meter.calls,

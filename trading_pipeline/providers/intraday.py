@@ -32,10 +32,14 @@ class IntradayBatch:
 
     bars: `INTRADAY_SCHEMA`, one row per symbol and start, sorted by them, pre- and post-market included; prices as the
         provider tells them now (split-adjusted where `basis` says so), volume in shares, null where it tells none. A
-        bar that has not ended at `now` is included: the caller knows the clock and marks it as forming.
+        bar that has not ended at `now` is included: the caller knows the clock and marks it as forming. So is what a
+        provider gets wrong: a bar whose prices are null, one that begins off the grid of its interval. What a provider
+        lists for a minute without a trade (nulls all along) is no bar.
+    duplicates: `INTRADAY_SCHEMA`, further rows of a symbol and start that `bars` already holds; never dropped unseen.
     """
 
     bars: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTRADAY_SCHEMA))
+    duplicates: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTRADAY_SCHEMA))
     failures: list[Failure] = field(default_factory=list)
     http_calls: int = 0
     basis: Literal["split_adjusted", "as_traded"] = "split_adjusted"

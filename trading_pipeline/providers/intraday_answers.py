@@ -7,7 +7,6 @@ further rows of the same bar. What does not: judging bars (`research/intraday/`)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
@@ -16,28 +15,12 @@ import polars as pl
 from trading_pipeline.errors import LiveOnly
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.errors import EmptyWindow
-from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval, IntradayBatch
+from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval
 from trading_pipeline.research.ordering import in_order
 from trading_pipeline.sessions import calendar
 
 PRICES = ("open", "high", "low", "close")
 KEY = ("symbol", "started_at")
-
-
-def _no_rows() -> pl.DataFrame:
-    return pl.DataFrame(schema=INTRADAY_SCHEMA)
-
-
-@dataclass
-class IntradayAnswer(IntradayBatch):
-    """An `IntradayBatch` that drops nothing unseen, for `research.intraday.assess` to judge.
-
-    bars: as promised, but what a provider gets wrong is in it: a bar whose prices are null, one that begins off the
-        grid of its interval. What a provider lists for a minute without a trade (nulls all along) is no bar.
-    duplicates: `INTRADAY_SCHEMA`, further rows of a symbol and start that `bars` already holds.
-    """
-
-    duplicates: pl.DataFrame = field(default_factory=_no_rows)
 
 
 class Span(NamedTuple):

@@ -27,10 +27,9 @@ from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.providers.base import Basis, Failure, Progress, Quota
 from trading_pipeline.providers.errors import NotFound, ProviderError
-from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval
+from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval, IntradayBatch
 from trading_pipeline.providers.intraday_answers import (
     PRICES,
-    IntradayAnswer,
     no_minutes,
     of_sessions,
     told_once,
@@ -125,7 +124,7 @@ class IntradayFiles:
         now: datetime,
         since: datetime | None = None,
         progress: Progress | None = None,
-    ) -> IntradayAnswer:
+    ) -> IntradayBatch:
         """Bars of `symbols` on `sessions` that were over by `now`. See `IntradayProvider.intraday_bars`.
 
         A file tells how a bar ended, so that one under way at `now` would tell what nobody knew yet. Bars are told at
@@ -149,7 +148,7 @@ class IntradayFiles:
         answered = set(bars["symbol"].unique())
         if progress is not None:
             progress(len(distinct), len(distinct))
-        return IntradayAnswer(
+        return IntradayBatch(
             bars=bars,
             failures=[
                 Failure(symbol, self._missing(content, symbol, interval, sessions))

@@ -173,6 +173,7 @@ def intraday_provider_named(
                 settings.alpaca_api_key,
                 settings.alpaca_secret_key,
                 base_url=settings.alpaca_data_url,
+                feed=settings.alpaca_feed,
                 throttle=_throttle(throttle_factory, alpaca.AlpacaBars.name, alpaca.QUOTA),
             )
         case "files":

@@ -27,10 +27,9 @@ import polars as pl
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, Throttle, ask_each
 from trading_pipeline.providers.errors import EmptyWindow, NotFound, ProviderError, SchemaChanged
-from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, Interval
+from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, Interval, IntradayBatch
 from trading_pipeline.providers.intraday_answers import (
     PRICES,
-    IntradayAnswer,
     Span,
     no_minutes,
     of_sessions,
@@ -115,7 +114,7 @@ class YahooIntraday:
         now: datetime,
         since: datetime | None = None,
         progress: Progress | None = None,
-    ) -> IntradayAnswer:
+    ) -> IntradayBatch:
         """Bars of `symbols` on `sessions`, one request a symbol, or one a week of one-minute bars.
 
         Volume is null outside regular hours but for the closing auction's. See `IntradayProvider.intraday_bars`.
@@ -150,7 +149,7 @@ class YahooIntraday:
             else:
                 parts.append(found)
         bars, again = told_once(unknown_outside_hours(pl.concat(parts), market))
-        return IntradayAnswer(
+        return IntradayBatch(
             bars=bars, failures=failures, http_calls=meter.calls, basis="split_adjusted", duplicates=again
         )
 

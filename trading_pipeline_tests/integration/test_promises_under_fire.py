@@ -42,8 +42,9 @@ def killed_at_every_write(begun_site: NewSite) -> Site:
     site.live_through(FIRST, XNYS.offset(LAST, -1))
     steps = [(evening, made) for made in steps_of(site, evening)]
     for job, made in [*steps, *((morning, made) for made in steps_of(site, morning, PREMARKET))]:
+        worker = Worker(site, job, LAST, only=made)
         for write in KILLED_AT:
-            fate = Worker(site, job, LAST, only=made, die_at=write, after=write % 2 == 0).end()
+            fate = worker.start(die_at=write, after=write % 2 == 0).end()
             for name in made:
                 if name in ALL_TABLES:
                     site.contents(name, [LAST])
@@ -53,6 +54,7 @@ def killed_at_every_write(begun_site: NewSite) -> Site:
             assert fate.exit_code == -9, fate.complaint
         else:
             raise AssertionError(f"{', '.join(made)} never came to an end")
+        worker.close()
     return site
 
 
@@ -67,8 +69,10 @@ def two_at_once(begun_site: NewSite) -> Site:
     site = begun_site()
     site.live_through(FIRST, XNYS.offset(LAST, -1))
     for job, only in ((jobs.end_of_day_name(US), ()), (jobs.premarket_name(US), PREMARKET)):
-        workers = [Worker(site, job, LAST, only=only) for _ in range(2)]
+        workers = [Worker(site, job, LAST, only=only).start() for _ in range(2)]
         fates = [worker.end() for worker in workers]
+        for worker in workers:
+            worker.close()
         assert [fate.exit_code for fate in fates] == [0, 0], [fate.complaint for fate in fates]
     return site
 

@@ -13,8 +13,7 @@ from trading_pipeline.errors import UnknownSession
 from trading_pipeline.markets import ASX, US, Market
 from trading_pipeline.providers.base import SymbolRequest
 from trading_pipeline.providers.errors import EmptyWindow, NotFound, RateLimited
-from trading_pipeline.providers.intraday import IntradayProvider
-from trading_pipeline.providers.intraday_answers import IntradayAnswer
+from trading_pipeline.providers.intraday import IntradayBatch, IntradayProvider
 from trading_pipeline.providers.simulated import SimulatedProvider, Truth
 from trading_pipeline.providers.simulated.minutes import IntradayTruth, SimulatedMinutes
 from trading_pipeline.sessions import calendar
@@ -39,7 +38,7 @@ def truth(provider: SimulatedProvider) -> IntradayTruth:
 
 
 @pytest.fixture(scope="module")
-def day(provider: SimulatedProvider) -> IntradayAnswer:
+def day(provider: SimulatedProvider) -> IntradayBatch:
     return ask(provider)
 
 
@@ -51,7 +50,7 @@ def ask(
     now: datetime = LATER,
     market: Market = US,
     since: datetime | None = None,
-) -> IntradayAnswer:
+) -> IntradayBatch:
     sessions = sessions or [DAY]
     symbols = provider.symbols(market, min(sessions), LATER.date()) if symbols is None else symbols
     return provider.intraday.intraday_bars(market, symbols, sessions, interval, now=now, since=since)
@@ -157,7 +156,7 @@ class TestMinutesAddUpToTheDay:
         minutes = regular(ask(provider, [symbol], [session], now=now).bars)
         assert daily["close"].item() == pytest.approx(100 * minutes["close"][-1])
 
-    def test_bars_are_consistent_whole_cents_and_in_order(self, day: IntradayAnswer) -> None:
+    def test_bars_are_consistent_whole_cents_and_in_order(self, day: IntradayBatch) -> None:
         sound = day.bars.drop_nulls()
         assert sound.filter((pl.col("high") < pl.max_horizontal(PRICES)) | (pl.col("low") > pl.min_horizontal(PRICES)))[
             "symbol"
@@ -168,7 +167,7 @@ class TestMinutesAddUpToTheDay:
 
     @pytest.mark.parametrize(("interval", "every"), [("5m", "5m"), ("15m", "15m")])
     def test_longer_bars_are_the_resampled_minutes(
-        self, provider: SimulatedProvider, day: IntradayAnswer, interval: str, every: str
+        self, provider: SimulatedProvider, day: IntradayBatch, interval: str, every: str
     ) -> None:
         spoiled = day.bars.filter(pl.col("close").is_null()).select("symbol", pl.col("started_at").dt.truncate(every))
         resampled = (
@@ -197,11 +196,11 @@ class TestTheShapeOfADay:
         bars = ask(provider, sessions=[date(2021, 6, 29)], market=ASX).bars
         assert bars.height == regular(bars, ASX).height > 10_000
 
-    def test_the_volatility_index_has_a_price_in_every_regular_minute_and_no_volume(self, day: IntradayAnswer) -> None:
+    def test_the_volatility_index_has_a_price_in_every_regular_minute_and_no_volume(self, day: IntradayBatch) -> None:
         index = day.bars.filter(symbol="^QVOL")
         assert index.height == 390 and index["volume"].unique().to_list() == [0.0]
 
-    def test_volume_and_range_are_u_shaped(self, day: IntradayAnswer) -> None:
+    def test_volume_and_range_are_u_shaped(self, day: IntradayBatch) -> None:
         bars = regular(day.bars.drop_nulls()).filter(pl.col("volume") > 0)
         shares = pl.col("volume") / pl.col("volume").sum().over("symbol")
         by_minute = (
@@ -214,7 +213,7 @@ class TestTheShapeOfADay:
         assert share[:30].mean() > 1.5 * share[150:240].mean() and share[-30:].mean() > 1.2 * share[150:240].mean()
         assert range_[:15].mean() > 1.5 * range_[150:240].mean()
 
-    def test_outside_regular_hours_trading_is_thin_with_gaps(self, day: IntradayAnswer) -> None:
+    def test_outside_regular_hours_trading_is_thin_with_gaps(self, day: IntradayBatch) -> None:
         inside = regular(day.bars).select(KEY)
         outside = day.bars.join(inside, on=KEY, how="anti").filter(pl.col("symbol").str.starts_with("Q1"))
         minutes = outside.group_by("symbol").len()["len"]
@@ -248,7 +247,7 @@ class TestTheShapeOfADay:
 
 class TestTheSameWheneverAsked:
     def test_another_market_size_company_window_or_time_of_asking_changes_nothing(
-        self, provider: SimulatedProvider, day: IntradayAnswer
+        self, provider: SimulatedProvider, day: IntradayBatch
     ) -> None:
         symbols = ["QINDEX", "Q1007", "^QVOL", "Q1012"]
         expected = day.bars.filter(pl.col("symbol").is_in(symbols))
@@ -271,7 +270,7 @@ class TestTheSameWheneverAsked:
 
     @pytest.mark.parametrize("interval", ["1m", "5m", "15m"])
     def test_what_was_over_is_told_the_same_later(
-        self, provider: SimulatedProvider, interval: str, day: IntradayAnswer
+        self, provider: SimulatedProvider, interval: str, day: IntradayBatch
     ) -> None:
         length = timedelta(minutes=int(interval[:-1]))
         whole = ask(provider, interval=interval).bars
@@ -287,7 +286,7 @@ class TestTheSameWheneverAsked:
             assert missing.height <= 0.02 * max(over.height, 500), "only late and stale ones are missing"
 
     def test_a_forming_bar_tells_a_part_of_what_it_becomes(
-        self, provider: SimulatedProvider, day: IntradayAnswer
+        self, provider: SimulatedProvider, day: IntradayBatch
     ) -> None:
         start = calendar("XNYS").open_at(DAY) + 47 * MINUTE
         final = day.bars.filter(pl.col("started_at") == start)
@@ -321,7 +320,7 @@ class TestTheSameWheneverAsked:
         assert both.height > 50 and equal.mean() > 0.95
 
     def test_since_cuts_and_nothing_is_told_of_the_future(
-        self, provider: SimulatedProvider, day: IntradayAnswer
+        self, provider: SimulatedProvider, day: IntradayBatch
     ) -> None:
         since = calendar("XNYS").open_at(DAY) + 100 * MINUTE
         assert_frame_equal(ask(provider, since=since).bars, day.bars.filter(pl.col("started_at") >= since))

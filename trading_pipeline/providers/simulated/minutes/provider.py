@@ -21,8 +21,8 @@ import polars as pl
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.providers.base import Failure, Progress, Quota
 from trading_pipeline.providers.errors import ProviderError, RateLimited
-from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval
-from trading_pipeline.providers.intraday_answers import PRICES, IntradayAnswer, no_minutes, told_once
+from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval, IntradayBatch
+from trading_pipeline.providers.intraday_answers import PRICES, no_minutes, told_once
 from trading_pipeline.providers.simulated.companies import SYMBOL_PATTERN
 from trading_pipeline.providers.simulated.draws import Draws, Flags, Floats, Ints, Stream
 from trading_pipeline.providers.simulated.faults import struck
@@ -102,7 +102,7 @@ class SimulatedMinutes:
         now: datetime,
         since: datetime | None = None,
         progress: Progress | None = None,
-    ) -> IntradayAnswer:
+    ) -> IntradayBatch:
         """Bars of `symbols` on `sessions` by `now`, as traded. See `IntradayProvider.intraday_bars`.
 
         A symbol that was given up by a rename is `NotFound`, as is one that is not listed yet; a delisted one keeps its
@@ -144,7 +144,7 @@ class SimulatedMinutes:
         ]
         if progress is not None:
             progress(len(distinct), len(distinct))
-        return IntradayAnswer(
+        return IntradayBatch(
             bars=bars,
             failures=failures,
             http_calls=len(distinct) + (len(storm) if self._attempts > 1 else 0),
