@@ -96,7 +96,7 @@ class Api:
                     api.at_once += 1
                     api.most_at_once = max(api.most_at_once, api.at_once)
                 time.sleep(api.delay)
-                api.open.wait(10)
+                api.open.wait(60)
                 status, body = api.answer(request)
                 with api._lock:
                     api.at_once -= 1

@@ -66,7 +66,7 @@ def test_an_answer_that_cannot_be_used_leaves_the_rules_multipliers_with_the_rea
 
 
 def test_a_slow_model_leaves_the_rules_multipliers(api, settings, ledger):
-    api.delay = 0.6
+    api.answer, api.delay = answering(lambda request: view_of()), 0.6
     row = rows_after(settings, ledger, seconds=0.15).row(1, named=True)
     assert stands_by_the_rules(row) and "no answer in time" in row["summary"]
 
