@@ -104,6 +104,39 @@ def test_sunday_looks_back_on_the_weeks_last_session(tick: Tick) -> None:
     assert request.partition_key == "2026-04-02"
 
 
+@pytest.mark.parametrize(
+    ("market", "day", "at"),
+    [
+        (US, date(2026, 11, 20), "2026-11-20T13:30:00+00:00"),
+        (US, date(2026, 11, 27), "2026-11-27T13:30:00+00:00"),  # a half-day opens as every day
+        (US, date(2026, 3, 9), "2026-03-09T12:30:00+00:00"),  # summer time
+        (ASX, date(2026, 10, 6), "2026-10-05T21:30:00+00:00"),
+    ],
+)
+def test_a_session_is_prepared_an_hour_before_new_york_opens(tick: Tick, market: Market, day: date, at: str) -> None:
+    schedule = schedules.premarket(market)
+    moment = datetime.combine(day, market.premarket_at, calendar(market.exchange).timezone)
+    assert moment.astimezone(ZoneInfo("UTC")).isoformat() == at
+    assert schedule.cron_schedule == "30 8 * * *"
+    request = tick(schedule, moment)
+    assert isinstance(request, dg.RunRequest)
+    assert (request.partition_key, request.run_key) == (day.isoformat(), f"{market.name}/premarket/{day}")
+
+
+def test_minutes_are_received_after_the_post_market(tick: Tick) -> None:
+    request = tick(schedules.minutes(US), datetime(2026, 11, 20, 20, 30, tzinfo=NEW_YORK))
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2026-11-20"
+
+
+@pytest.mark.parametrize("make", [schedules.premarket, schedules.minutes])
+@pytest.mark.parametrize("day", [21, 22, 26])  # a weekend, Thanksgiving
+def test_nothing_is_prepared_for_a_closed_day(tick: Tick, make: Callable[..., dg.ScheduleDefinition], day: int) -> None:
+    answer = tick(make(US), datetime(2026, 11, day, 8, 30, tzinfo=NEW_YORK))
+    assert isinstance(answer, dg.SkipReason)
+    assert "does not trade" in str(answer.skip_message)
+
+
 def _days(year: int) -> list[date]:
     first = date(year, 1, 1).toordinal()
     return [date.fromordinal(day) for day in range(first, date(year + 1, 1, 1).toordinal())]

@@ -72,4 +72,4 @@ def test_the_markets_in_the_settings_are_switched_on() -> None:
     on_time = {
         each.name for each in repository.schedule_defs if each.default_status is dg.DefaultScheduleStatus.RUNNING
     }
-    assert on_time == {"asx_end_of_day", "asx_market_week", "lake_compaction"}
+    assert on_time == {"asx_end_of_day", "asx_premarket", "asx_minutes", "asx_market_week", "lake_compaction"}
