@@ -1,6 +1,7 @@
 """What every page shares: the template environment, the one script, and the policy that lets nothing else run.
 
-What belongs here: how a page is put together. What does not: what is on it (`briefing.py`, `tearsheets/`).
+What belongs here: how a page is put together. What does not: what is on it (`briefing.py`, `tearsheets/`,
+`premarket/`, `trading_day/`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from trading_pipeline.reports import decisions, wording
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_FILTERS = ("percent", "number", "plain", "price", "day", "short_day", "weekday", "times", "large")
+_FILTERS = ("percent", "number", "plain", "price", "cash", "day", "short_day", "weekday", "clock", "times", "large")
 _WORDS = ("cause_name", "timing", "names", "lines", "spelled", "flag_words")
 
 

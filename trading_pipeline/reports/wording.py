@@ -61,6 +61,15 @@ def money(value: float | None, currency: str) -> str:
     return f"{_SIGNS.get(currency, currency + ' ')}{number(value, 0)}" if _known(value) else UNKNOWN
 
 
+def cash(value: float | None, currency: str, *, signed: bool = False) -> str:
+    """An amount to the cent with its currency: `$2,000.50`, `−$12.00`, with `signed` `+$12.00`; never `−$0.00`."""
+    if not _known(value):
+        return UNKNOWN
+    shown = number(value, 2, signed=signed)
+    sign = shown[0] if shown[0] in f"{_MINUS}+" else ""
+    return f"{sign}{_SIGNS.get(currency, currency + ' ')}{shown.removeprefix(sign)}"
+
+
 def share(low: float, high: float) -> str:
     """A recommended share of the portfolio, from fractions: `2–4 %`."""
     ends = [plain(round(end * 100, 4)) for end in (low, high)]
@@ -93,6 +102,11 @@ def moment(value: datetime, timezone: ZoneInfo) -> str:
     local, utc = value.astimezone(timezone), value.astimezone(UTC)
     other_day = "" if local.date() == utc.date() else f"{short_day(utc.date())}, "
     return f"{short_day(local.date())}, {local:%H:%M %Z} ({other_day}{utc:%H:%M} UTC)"
+
+
+def clock(value: datetime, timezone: ZoneInfo) -> str:
+    """The time of day on the exchange's clock, without its zone: `09:31`."""
+    return f"{value.astimezone(timezone):%H:%M}"
 
 
 def weekday(value: date) -> str:

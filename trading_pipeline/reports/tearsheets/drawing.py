@@ -6,14 +6,13 @@ What belongs here: what it looks like. Drawn here and not by `charts.py`: there 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from trading_pipeline.reports.charts import BLUE, INK, MUTED, ORANGE, RULE, VERMILLION
+from trading_pipeline.reports.drawing import decimals, path, ticks
 
 _RIGHT, _BOTTOM, _TOP = 56, 22, 8
-_TICKS = 4
 
 
 def price_chart(
@@ -31,7 +30,7 @@ def price_chart(
     """
     width, height = size
     values = [round(value, 9) for line in lines.values() for value in line if value is not None]
-    ticks = _ticks(min(values), max(values))
+    marks = ticks(min(values), max(values))
     margin = (max(values) - min(values)) * 0.04
     low, top = min(values) - margin, max(values) + margin
     right, bottom = width - _RIGHT, height - _BOTTOM
@@ -44,7 +43,7 @@ def price_chart(
         return f"{bottom - (round(value, 9) - low) / ((top - low) or 1) * (bottom - _TOP):.1f}"
 
     parts = [f'<svg viewBox="0 0 {width} {height}" aria-hidden="true" focusable="false">']
-    parts += [f'<path d="M0 {y(tick)}H{right}" stroke="{RULE}" fill="none"/>' for tick in ticks]
+    parts += [f'<path d="M0 {y(tick)}H{right}" stroke="{RULE}" fill="none"/>' for tick in marks]
     places = {session: place for place, session in enumerate(sessions)}
     if high in places:
         start = places[high]
@@ -55,9 +54,9 @@ def price_chart(
         ("sma_50", BLUE, 1.6, ""),
         ("close", INK, 1.4, ""),
     ):
-        path = _path(lines[name], x, y)
+        line = path(lines[name], x, y)
         parts.append(
-            f'<path d="{path}" stroke="{colour}" stroke-width="{stroke}" fill="none" stroke-linejoin="round"{dash}/>'
+            f'<path d="{line}" stroke="{colour}" stroke-width="{stroke}" fill="none" stroke-linejoin="round"{dash}/>'
         )
     if report in places:
         at = x(places[report])
@@ -69,37 +68,13 @@ def price_chart(
     if (last := closes[-1]) is not None:
         parts.append(f'<circle cx="{x(len(sessions) - 1)}" cy="{y(last)}" r="3.5" fill="{BLUE}"/>')
     label = f'fill="{MUTED}" font-size="12"'
-    digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]))) if len(ticks) > 1 else 2
-    parts += [f'<text x="{right + 8}" y="{y(tick)}" dy="4" {label}>{tick:,.{digits}f}</text>' for tick in ticks]
+    digits = decimals(marks)
+    parts += [f'<text x="{right + 8}" y="{y(tick)}" dy="4" {label}>{tick:,.{digits}f}</text>' for tick in marks]
     every = 1 if width > 600 else 3
     for place, text in _months(sessions, every):
         if place * step < right - 20:
             parts.append(f'<text x="{x(place)}" y="{height - 6}" {label}>{text}</text>')
     return "".join([*parts, f'<path d="M0 {bottom}H{right}" stroke="{RULE}" fill="none"/></svg>'])
-
-
-def _path(values: Sequence[float | None], x: Callable[[int], str], y: Callable[[float], str]) -> str:
-    steps, pen = [], "M"
-    for place, value in enumerate(values):
-        if value is None:
-            pen = "M"
-            continue
-        steps.append(f"{pen}{x(place)} {y(value)}")
-        pen = "L"
-    return "".join(steps)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers inside [low, high], about _TICKS of them; the value itself where it never moved."""
-    span = high - low
-    if span <= 0:
-        return [low]
-    rough = span / _TICKS
-    unit = 10 ** math.floor(math.log10(rough))
-    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [round(number * step, 9) for number in range(first, last + 1)] or [low]
 
 
 def _months(sessions: Sequence[date], every: int) -> list[tuple[int, str]]:
