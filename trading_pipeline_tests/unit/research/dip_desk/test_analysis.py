@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from trading_pipeline.research.dip_desk import CAUSES, analysis, load_rules
 from trading_pipeline.research.dip_desk.sizes import sizes
+from trading_pipeline.research.risk import load_limits
 from trading_pipeline.tables.dips import CAUSE_COLUMNS, DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
 from trading_pipeline.tables.reference import EARNINGS_CALENDAR, NEWS
@@ -279,7 +280,7 @@ _CASES = st.fixed_dictionaries(
 _VOLATILITY = st.one_of(st.none(), st.just(float("nan")), st.floats(0, 1e6))
 
 
-def size_of(volatilities, **case):
+def size_of(volatilities, limits=None, **case):
     schema = dict.fromkeys(("action", "verdict", "environment", "cause"), pl.String) | {"sector_score": pl.Float64}
     table = pl.DataFrame([case] * len(volatilities), schema=schema).with_columns(
         volatility=pl.Series(volatilities, dtype=pl.Float64)
@@ -287,6 +288,7 @@ def size_of(volatilities, **case):
     low, high = sizes(
         *(pl.col(name) for name in ("action", "verdict", "environment", "volatility", "sector_score", "cause")),
         load_rules().size,
+        limits,
     )
     return table.select(low=low, high=high).rows()
 
@@ -318,6 +320,17 @@ def test_the_money_at_risk_stays_the_same_beyond_calm():
     """A share twice as volatile gets half: 5 % at 25 % a year are 2.5 % at 50 %."""
     case = {"action": "buy", "verdict": "Strong Buy", "environment": "A", "sector_score": 50.0, "cause": "macro"}
     assert [high for _, high in size_of([0.1, 0.25, 0.5, 10.0], **case)] == [0.05, 0.05, 0.025, 0.0125]
+
+
+def test_the_limits_of_risk_bound_what_the_desk_recommends():
+    case = {"action": "buy", "verdict": "Strong Buy", "environment": "A", "sector_score": 80.0, "cause": "macro"}
+    limits = load_limits()
+    assert load_rules().size.largest <= limits.position.largest_share_without_stop, "the desk's own range is reachable"
+    tighter = replace(limits, position=replace(limits.position, largest_share_without_stop=0.0325))
+    assert size_of([0.1], **case) == [(0.0325, 0.05)]
+    assert size_of([0.1], tighter, **case) == [(0.0325, 0.0325)]
+    none = replace(limits, position=replace(limits.position, largest_share_without_stop=0.0))
+    assert size_of([0.1], none, **case) == [(0.0, 0.0)]
 
 
 @pytest.mark.parametrize(
