@@ -1,7 +1,7 @@
 """From new dips to the outbox, and from the outbox to the people.
 
-What belongs here: when an alert is due, and what becomes of it when sending it fails. What does not: how it looks and
-travels (`discord.py`, `mail.py`).
+What belongs here: when new dips are due, and what becomes of any alert when sending it fails. What does not: how it
+looks and travels (`discord.py`, `mail.py`), and falls on their way to the outbox (`falls.py`).
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import polars as pl
 from pydantic import ValidationError
 
 from trading_pipeline.alerts.channel import Channel
-from trading_pipeline.alerts.dips import DipAlert, dip_alerts
+from trading_pipeline.alerts.dips import dip_alerts
 from trading_pipeline.alerts.errors import AddressClosed, MessageRefused, NotDelivered
+from trading_pipeline.alerts.facts import AlertFacts
+from trading_pipeline.alerts.kinds import KINDS
 from trading_pipeline.markets import Market
 from trading_pipeline.research.dip_desk.new_dips import LOOKBACK, new_dips
 from trading_pipeline.sessions import calendar
-from trading_pipeline.settings import Settings, World
+from trading_pipeline.settings import World
 
 if TYPE_CHECKING:
     from trading_pipeline.storage.outbox import Batch, Outbox
 
 NEWS_FOR = timedelta(days=3)
-"""How long after it was due an alert is still worth sending: over a weekend."""
+"""How long after it was due an alert of a dip is still worth sending: over a weekend."""
 BUDGET_SECONDS = 15.0
 """How long one pass may go on beginning messages; what is left is due at the next. Dagster ends a tick after 60."""
 
@@ -46,29 +48,6 @@ class Delivered:
     given_up: int = 0
     problems: list[str] = field(default_factory=list)
     closed: AddressClosed | None = None
-
-
-def channels_of(settings: Settings) -> list[Channel]:
-    """The channels that the settings name; none is an empty list. `SettingsError` where one cannot be used."""
-    from trading_pipeline.alerts.discord import Discord
-    from trading_pipeline.alerts.mail import Mail
-
-    channels: list[Channel] = []
-    if settings.discord_webhook_url is not None:
-        channels.append(Discord(settings.discord_webhook_url))
-    if settings.smtp_host is not None and settings.alert_email_from is not None:
-        channels.append(
-            Mail(
-                host=settings.smtp_host,
-                port=settings.smtp_port,
-                security=settings.smtp_security,
-                sender=settings.alert_email_from,
-                recipients=settings.alert_email_to,
-                user=settings.smtp_user,
-                password=settings.smtp_password,
-            )
-        )
-    return channels
 
 
 def due_at(market: Market, session: date, dip_desk_time: str, published_at: datetime) -> datetime:
@@ -157,14 +136,14 @@ def _deliver_batch(
     in_time: Callable[[], bool],
 ) -> bool:
     """Send one batch, message by message; False where nothing more is to be sent for now."""
-    dips, unreadable = _readable(batch)
+    alerts, unreadable = _readable(batch)
     if unreadable:
         why = "It was written down by another version of the program and cannot be read."
         outbox.give_up(batch, unreadable, now(), why)
         done.given_up += len(unreadable)
         done.problems.append(why)
-    keys_of = {id(dip): key for key, dip in dips.items()}
-    waiting = [[keys_of[id(dip)] for dip in message] for message in channel.messages(list(dips.values()))]
+    keys_of = {id(alert): key for key, alert in alerts.items()}
+    waiting = [[keys_of[id(alert)] for alert in message] for message in channel.messages(list(alerts.values()))]
     while waiting:
         keys = waiting.pop(0)
         left = [key for message in waiting for key in message]
@@ -176,7 +155,7 @@ def _deliver_batch(
             done.problems.append("Another process took over what this one was too slow to send.")
             return False
         try:
-            receipt = channel.send([dips[key] for key in keys], batch.name, now())
+            receipt = channel.send([alerts[key] for key in keys], batch.name, now())
         except NotDelivered as error:
             wait = None if error.retry_after is None else timedelta(seconds=error.retry_after)
             again = outbox.postpone(batch, keys, now(), str(error), wait)
@@ -205,11 +184,14 @@ def _deliver_batch(
     return True
 
 
-def _readable(batch: Batch) -> tuple[dict[str, DipAlert], list[str]]:
-    dips, unreadable = {}, []
+def _readable(batch: Batch) -> tuple[dict[str, AlertFacts], list[str]]:
+    kind = KINDS.get(batch.kind)
+    if kind is None:
+        return {}, [item.dedup_key for item in batch.alerts]
+    alerts, unreadable = {}, []
     for item in batch.alerts:
         try:
-            dips[item.dedup_key] = DipAlert.model_validate(item.payload)
+            alerts[item.dedup_key] = kind.model_validate(item.payload)
         except ValidationError:
             unreadable.append(item.dedup_key)
-    return dips, unreadable
+    return alerts, unreadable

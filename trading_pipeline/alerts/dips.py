@@ -1,19 +1,17 @@
 """What an alert of a new dip says, on any channel.
 
-What belongs here: the facts an alert carries and the words that all channels share. What does not: how a channel
-arranges them (`discord.py`, `mail.py`).
+What belongs here: its facts and its words. What does not: which dips are new, and how a channel arranges words.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from datetime import date
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from trading_pipeline.alerts.facts import AlertFacts, Number, Text, Tone, Words, lines
 from trading_pipeline.markets import market_named
 from trading_pipeline.reports import wording
 from trading_pipeline.settings import World
@@ -21,6 +19,7 @@ from trading_pipeline.storage.outbox import Alert
 
 SYMBOLS = {"USD": "$", "AUD": "A$"}
 ACTIONS = {"buy": "Buy", "wait": "Wait", "avoid": "Avoid"}
+TONES: dict[str, Tone] = {"buy": "good", "wait": "caution", "avoid": "bad"}
 CAUSES = {
     "macro": "The whole market",
     "sector": "Its sector",
@@ -31,32 +30,14 @@ CAUSES = {
 }
 
 
-def _storable(value: object) -> object:
-    """Without the one character that PostgreSQL keeps in no text."""
-    return value.replace("\x00", "") if isinstance(value, str) else value
-
-
-def _known(value: object) -> object:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-Number = Annotated[float | None, BeforeValidator(_known)]
-Text = Annotated[str, BeforeValidator(_storable)]
-
-
-class DipAlert(BaseModel):
+class DipAlert(AlertFacts):
     """A new dip as it was on its session: columns of `dip_opportunities` and `dip_analysis`, and where it comes from.
 
     previous_threshold_pct: the threshold it had passed in the week before; None: it was not on the desk.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    kind: ClassVar[str] = "dip"
 
-    world: World
-    market: Text
-    session: date
-    instrument_id: Text
-    ticker: Text
     sector: Text | None
     price: float
     high_252: float
@@ -87,15 +68,33 @@ class DipAlert(BaseModel):
     model: Text | None
 
     def alert(self) -> Alert:
-        """As the outbox keeps it."""
-        return Alert(
-            self.market,
-            self.session,
-            self.instrument_id,
-            self.ticker,
-            self.threshold_pct,
-            self.model_dump(mode="json"),
+        """As the outbox keeps it: each threshold passed is an alert of its own."""
+        return replace(super().alert(), threshold_pct=self.threshold_pct)
+
+    def words(self) -> Words:
+        """The dip as any channel tells it."""
+        facts = {
+            "Size": self.size,
+            "Score": self.score,
+            "Cause": self.cause_in_words,
+            "Next report": self.next_report,
+            "Market": f"Environment {self.environment}" if self.environment else None,
+            "Data": self.suspect,
+        }
+        return Words(
+            headline=self.headline,
+            tone=TONES[self.action],
+            lead=(self.crossing, self.prices),
+            text=self.why,
+            advice=(self.advice, self.play),
+            facts=tuple((name, value) for name, value in facts.items() if value),
+            lists=(("Evidence", lines(self.evidence)), ("Risks", lines(self.risks))),
+            source=self.words_by,
         )
+
+    def summary(self, others: Sequence[Self]) -> str:
+        """`2 new dips on the US dip desk`."""
+        return f"{wording.count(1 + len(others), 'new dip')} on the {self.market.upper()} dip desk"
 
     # --- in words -----------------------------------------------------------------------------------------------------
 
@@ -175,14 +174,6 @@ def dip_alerts(world: World, market: str, new: pl.DataFrame, analyses: pl.DataFr
     words = analyses.drop([name for name in analyses.columns if name in new.columns and name not in _KEY])
     rows = new.join(words, on=_KEY, how="inner").sort("session", "ticker", "instrument_id")
     return [DipAlert.model_validate({**row, "world": world, "market": market}) for row in rows.iter_rows(named=True)]
-
-
-def subject(dips: Sequence[DipAlert]) -> str:
-    """What a message of these dips, of one market and session, is about."""
-    first = dips[0]
-    marked = "SIMULATED: " if first.world == "simulated" else ""
-    count = wording.count(len(dips), "new dip")
-    return f"{marked}{count} on the {first.market.upper()} dip desk, {wording.short_day(first.session)}"
 
 
 def _span(low: str, high: str) -> str:

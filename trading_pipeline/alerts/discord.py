@@ -1,6 +1,6 @@
-"""New dips on Discord: embeds within its limits, posted to a webhook at the pace it allows.
+"""Alerts on Discord: embeds within its limits, posted to a webhook at the pace it allows.
 
-What belongs here: the look of a dip in Discord and its HTTP. What does not: what is due, and when it is tried again.
+What belongs here: the look of an alert in Discord and its HTTP. What does not: what is due, and when it is tried again.
 
 The address of a webhook is its password. It stands in no error and no row, and httpx, which logs every address it
 asks, is kept from logging this one.
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
-from trading_pipeline.alerts.channel import Receipt
-from trading_pipeline.alerts.dips import DipAlert, subject
+from trading_pipeline.alerts.channel import A, Receipt
 from trading_pipeline.alerts.errors import AddressClosed, MessageRefused, NotDelivered
+from trading_pipeline.alerts.facts import AlertFacts, Words, subject
 from trading_pipeline.errors import SettingsError
 from trading_pipeline.providers.base import retry_after
 from trading_pipeline.reports import wording
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 CONTENT, TITLE, DESCRIPTION, FIELD_NAME, FIELD_VALUE, FOOTER = 2000, 256, 4096, 256, 1024, 2048
 EMBEDS, FIELDS, EMBEDS_TOTAL = 10, 25, 6000
 
-# What one dip may fill: together less than EMBEDS_TOTAL, so that every dip fits a message.
-WHY, PLAY, RISKS, EVIDENCE, LINE = 1500, 800, 900, 700, 200
+# What one alert may fill, with at most MOST_FACTS facts and two lists: together less than EMBEDS_TOTAL, so that every
+# alert fits a message.
+TEXT, ADVICE, LISTED, LINE = 1500, 800, 800, 200
+MOST_FACTS = 6
 
-COLOURS = {"buy": 0x2E8B57, "wait": 0xD9A441, "avoid": 0xB5483A}
+COLOURS = {"good": 0x2E8B57, "caution": 0xD9A441, "bad": 0xB5483A, "news": 0x4A6FA5}
 ELLIPSIS = "…"
 POSTS = 3
 """How often one message is posted where Discord asks for a short pause."""
@@ -85,22 +87,22 @@ class Discord:
         """A fingerprint of the webhook."""
         return fingerprint(self._webhook.get_secret_value())
 
-    def messages(self, dips: Sequence[DipAlert]) -> list[list[DipAlert]]:
-        """The dips in messages of at most ten embeds and 6,000 characters."""
-        packed: list[list[DipAlert]] = []
+    def messages(self, alerts: Sequence[A]) -> list[list[A]]:
+        """The alerts in messages of at most ten embeds and 6,000 characters."""
+        packed: list[list[A]] = []
         room = 0
-        for dip in dips:
-            size = embed_size(embed(dip))
+        for alert in alerts:
+            size = embed_size(embed(alert))
             if not packed or len(packed[-1]) == EMBEDS or size > room:
                 packed.append([])
                 room = EMBEDS_TOTAL
-            packed[-1].append(dip)
+            packed[-1].append(alert)
             room -= size
         return packed
 
-    def send(self, dips: Sequence[DipAlert], reference: str, now: datetime) -> Receipt:
-        """Post one message of these dips and wait until Discord says that it is stored."""
-        body = message(dips)
+    def send(self, alerts: Sequence[AlertFacts], reference: str, now: datetime) -> Receipt:
+        """Post one message of these alerts and wait until Discord says that it is stored."""
+        body = message(alerts)
         for post in range(1, POSTS + 1):
             self._await_turn()
             response = self._post(body)
@@ -167,38 +169,37 @@ class Discord:
 # --- the look ---------------------------------------------------------------------------------------------------------
 
 
-def message(dips: Sequence[DipAlert]) -> dict[str, Any]:
+def message(alerts: Sequence[AlertFacts]) -> dict[str, Any]:
     """The body of one message. Nobody is mentioned, whatever a text says."""
     return {
-        "content": f"**{subject(dips)}**"[:CONTENT],
-        "embeds": [embed(dip) for dip in dips],
+        "content": f"**{_cut(subject(alerts), CONTENT - len('****'))}**",
+        "embeds": [embed(alert) for alert in alerts],
         "allowed_mentions": {"parse": []},
     }
 
 
-def embed(dip: DipAlert) -> dict[str, Any]:
-    """One dip as an embed, every part cut to its limit."""
-    fields = [
-        _field("Your play", f"{dip.advice}. {dip.play}", PLAY),
-        _field("Size", dip.size, LINE, inline=True),
-        _field("Score", dip.score, LINE, inline=True),
-        _field("Cause", dip.cause_in_words, LINE, inline=True),
-        *([_field("Next report", dip.next_report, LINE, inline=True)] if dip.next_report else []),
-        *([_field("Market", f"Environment {dip.environment}", LINE, inline=True)] if dip.environment else []),
-        _field("Evidence", _listed(dip.evidence), EVIDENCE),
-        _field("Risks", _listed(dip.risks), RISKS),
-        *([_field("Data", dip.suspect, LINE)] if dip.suspect else []),
-    ]
-    said = f"{dip.crossing} · {dip.prices}\n\n{dip.why}"
-    marked = "SIMULATED, a fictional company · " if dip.world == "simulated" else ""
-    footer = f"{marked}Session {wording.short_day(dip.session)} · {dip.words_by}"
+def embed(alert: AlertFacts) -> dict[str, Any]:
+    """One alert as an embed, every part cut to its limit."""
+    words = alert.words()
     return {
-        "title": _cut(dip.headline, TITLE),
-        "description": _cut(said, WHY),
-        "color": COLOURS[dip.action],
-        "fields": fields,
-        "footer": {"text": _cut(footer, LINE, plain=True)},
+        "title": _cut(words.headline, TITLE),
+        "description": _cut(f"{' · '.join(words.lead)}\n\n{words.text}", TEXT),
+        "color": COLOURS[words.tone],
+        "fields": _fields(words),
+        "footer": {"text": _cut(_footer(alert, words), LINE, plain=True)},
     }
+
+
+def _fields(words: Words) -> list[dict[str, Any]]:
+    advised = [_field("Your play", f"{words.advice[0]}. {words.advice[1]}", ADVICE)] if words.advice else []
+    facts = [_field(name, value, LINE, inline=True) for name, value in words.facts[:MOST_FACTS]]
+    lists = [_field(name, "\n".join(f"• {line}" for line in lines), LISTED) for name, lines in words.lists]
+    return [*advised, *facts, *lists]
+
+
+def _footer(alert: AlertFacts, words: Words) -> str:
+    marked = "SIMULATED, a fictional company · " if alert.fictional else ""
+    return f"{marked}Session {wording.short_day(alert.session)} · {words.source}"
 
 
 def embed_size(made: dict[str, Any]) -> int:
@@ -214,10 +215,6 @@ def units(text: str) -> int:
 
 def _field(name: str, value: str, limit: int, *, inline: bool = False) -> dict[str, Any]:
     return {"name": name, "value": _cut(value, limit), "inline": inline}
-
-
-def _listed(lines: str) -> str:
-    return "\n".join(f"• {line.strip()}" for line in lines.splitlines() if line.strip())
 
 
 def _cut(text: str, limit: int, *, plain: bool = False) -> str:

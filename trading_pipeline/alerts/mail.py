@@ -1,4 +1,4 @@
-"""New dips by e-mail: one digest of a session's batch, as HTML and as text.
+"""Alerts by e-mail: one digest of a session's batch, as HTML and as text.
 
 What belongs here: the look of the digest and its SMTP. What does not: what is due, and when it is tried again.
 """
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import SecretStr
 
-from trading_pipeline.alerts.channel import Receipt
-from trading_pipeline.alerts.dips import DipAlert, subject
+from trading_pipeline.alerts.channel import A, Receipt
 from trading_pipeline.alerts.errors import MessageRefused, NotDelivered
+from trading_pipeline.alerts.facts import AlertFacts, subject
 from trading_pipeline.storage.outbox import fingerprint
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class Mail:
         secret = self._password.get_secret_value() if self._password else ""
         return fingerprint(self._host, str(self._port), self._user or "", secret, *self._recipients)
 
-    def messages(self, dips: Sequence[DipAlert]) -> list[list[DipAlert]]:
+    def messages(self, alerts: Sequence[A]) -> list[list[A]]:
         """All of them in one."""
-        return [list(dips)] if dips else []
+        return [list(alerts)] if alerts else []
 
-    def send(self, dips: Sequence[DipAlert], reference: str, now: datetime) -> Receipt:
-        """Send the digest of these dips; some recipients may be refused, which the receipt remarks."""
-        mail = digest(dips, self._sender, self._recipients, reference, now)
+    def send(self, alerts: Sequence[AlertFacts], reference: str, now: datetime) -> Receipt:
+        """Send the digest of these alerts; some recipients may be refused, which the receipt remarks."""
+        mail = digest(alerts, self._sender, self._recipients, reference, now)
         trouble: Exception
         try:
             server = self._connected()
@@ -152,17 +152,21 @@ class Mail:
 
 
 def digest(
-    dips: Sequence[DipAlert], sender: str, recipients: Sequence[str], reference: str, now: datetime
+    alerts: Sequence[AlertFacts], sender: str, recipients: Sequence[str], reference: str, now: datetime
 ) -> EmailMessage:
-    """The mail of these dips, of one market and session. Its Message-ID is made of `reference` alone."""
+    """The mail of these alerts, of one kind, market and session. Its Message-ID is made of `reference` alone."""
     mail = EmailMessage(policy=SMTP)
-    mail["Subject"] = subject(dips)
+    mail["Subject"] = subject(alerts)
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = f"<{reference}@{parseaddr(sender)[1].rpartition('@')[2] or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"
-    shown = {"dips": list(dips), "subject": subject(dips), "simulated": dips[0].world == "simulated"}
+    shown = {
+        "alerts": [alert.words() for alert in alerts],
+        "subject": subject(alerts),
+        "fictional": alerts[0].fictional,
+    }
     mail.set_content(_templates().get_template("digest.txt.j2").render(shown))
     mail.add_alternative(_templates().get_template("digest.html.j2").render(shown), subtype="html")
     return mail

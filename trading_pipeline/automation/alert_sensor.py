@@ -1,5 +1,7 @@
 """The alerts' sensor: writes down the new dips of the latest published session, and sends what is due.
 
+Falls during a session are written down by the live loop; they leave at the next tick here.
+
 It needs no cursor: the outbox knows what was written down and what was sent, and asking it twice changes nothing.
 """
 
@@ -8,8 +10,8 @@ from datetime import date, datetime
 
 import dagster as dg
 
-from trading_pipeline.alerts.channel import Channel
-from trading_pipeline.alerts.delivery import channels_of, deliver, enqueue_new_dips
+from trading_pipeline.alerts.channel import Channel, channels_of, closed_ones
+from trading_pipeline.alerts.delivery import deliver, enqueue_new_dips
 from trading_pipeline.alerts.errors import AddressClosed
 from trading_pipeline.assets.common import key_of
 from trading_pipeline.markets import MARKETS, Market
@@ -21,14 +23,15 @@ NO_CHANNEL = "No channel is set: alerts go to DISCORD_WEBHOOK_URL, and by e-mail
 
 
 def sensor(open_world: Callable[[], World]) -> dg.SensorDefinition:
-    """Tells each new dip on the desk once on every channel that is set, and does nothing where none is."""
+    """Tells each new dip and each fall once on every channel that is set, and does nothing where none is."""
     from trading_pipeline.automation.sensors import materialized_sessions
 
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Each new dip on the desk, once, to Discord and by e-mail, as soon as it is published or at 09:30.",
+        description="To Discord and by e-mail, once: each new dip on the desk, as soon as it is published or at 09:30, "
+        "and each name that falls during a session.",
     )
     def tick(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         world = open_world()
@@ -54,13 +57,13 @@ def tell(world: World, channels: list[Channel], published: dict[Market, list[dat
     a channel turned out to be closed for good, after everything else was done.
     """
     outbox = Outbox(world.warehouse)
-    closed = {channel.name: outbox.closed(channel.name, channel.address) for channel in channels}
-    open_ones = [channel for channel in channels if closed[channel.name] is None]
+    closed = closed_ones(outbox, channels)
+    open_ones = [channel for channel in channels if channel.name not in closed]
     names = [channel.name for channel in open_ones]
     now = world.now()
     new = sum(_written_down(world, outbox, names, market, sessions, now) for market, sessions in published.items())
     lines = [f"{new} new"] if new else []
-    lines += [f"{name}: {reason}" for name, reason in closed.items() if reason is not None]
+    lines += [f"{name}: {reason}" for name, reason in closed.items()]
     closing: AddressClosed | None = None
     for channel in open_ones:
         done = deliver(outbox, channel, world.now)

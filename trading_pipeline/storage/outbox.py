@@ -42,21 +42,22 @@ EXPIRED = "it could not be sent while it was news"
 
 _ENQUEUE = """
 INSERT INTO alert_outbox (
-    dedup_key, market, session, instrument_id, ticker, threshold_pct, channel, payload, created_at, next_attempt_at,
-    expires_at
+    dedup_key, kind, market, session, instrument_id, ticker, threshold_pct, channel, payload, created_at,
+    next_attempt_at, expires_at
 )
-SELECT %(dedup_key)s, %(market)s, %(session)s, %(instrument_id)s, %(ticker)s, %(threshold_pct)s, %(channel)s,
-    %(payload)s, %(now)s, %(due_at)s, %(expires_at)s
+SELECT %(dedup_key)s, %(kind)s, %(market)s, %(session)s, %(instrument_id)s, %(ticker)s,
+    %(threshold_pct)s::double precision, %(channel)s, %(payload)s, %(now)s, %(due_at)s, %(expires_at)s
 WHERE NOT EXISTS (
     SELECT FROM alert_outbox AS told
-    WHERE told.market = %(market)s AND told.instrument_id = %(instrument_id)s AND told.channel = %(channel)s
-        AND told.session >= %(quiet_since)s AND told.session < %(session)s AND told.threshold_pct >= %(threshold_pct)s
+    WHERE told.kind = %(kind)s AND told.market = %(market)s AND told.instrument_id = %(instrument_id)s
+        AND told.channel = %(channel)s AND told.session >= %(quiet_since)s AND told.session < %(session)s
+        AND told.threshold_pct >= %(threshold_pct)s::double precision
 )
 ON CONFLICT (dedup_key) DO NOTHING
 """
 
 _FIRST_DUE = """
-SELECT market, session, batch FROM alert_outbox
+SELECT kind, market, session, batch FROM alert_outbox
 WHERE channel = %(channel)s AND sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= %(now)s
     AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
 ORDER BY next_attempt_at, session, batch, dedup_key LIMIT 1
@@ -66,7 +67,8 @@ _DUE_WITH_IT = """
 SELECT dedup_key, payload FROM alert_outbox
 WHERE channel = %(channel)s AND sent_at IS NULL AND given_up_at IS NULL AND next_attempt_at <= %(now)s
     AND (claimed_until IS NULL OR claimed_until < clock_timestamp())
-    AND market = %(market)s AND session = %(session)s AND batch IS NOT DISTINCT FROM %(batch)s
+    AND kind = %(kind)s AND market = %(market)s AND session = %(session)s
+    AND batch IS NOT DISTINCT FROM %(batch)s
 ORDER BY ticker, dedup_key LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED
 """
@@ -74,21 +76,24 @@ FOR UPDATE SKIP LOCKED
 
 @dataclass(frozen=True)
 class Alert:
-    """Something to be told on every channel, once: a threshold that an instrument passed on a session.
+    """Something to be told on every channel, once: what happened to an instrument on a session.
 
-    payload: what is told, a JSON object.
+    kind: what it is about, and how the payload is read: `dip`, `fall`. payload: what is told, a JSON object.
+    threshold_pct: the threshold it passed, where each one passed is an alert of its own; None: one a session.
     """
 
+    kind: str
     market: str
     session: date
     instrument_id: str
     ticker: str
-    threshold_pct: float
     payload: dict[str, Any]
+    threshold_pct: float | None = None
 
     def dedup_key(self, channel: str) -> str:
         """What makes it the same alert on the same channel."""
-        return f"dip/{channel}/{self.market}/{self.session}/{self.instrument_id}/{self.threshold_pct:g}"
+        key = f"{self.kind}/{channel}/{self.market}/{self.session}/{self.instrument_id}"
+        return key if self.threshold_pct is None else f"{key}/{self.threshold_pct:g}"
 
 
 @dataclass(frozen=True)
@@ -101,13 +106,14 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Batch:
-    """Alerts of one market and session that are this sender's to send, by session and ticker.
+    """Alerts of one kind, market and session that are this sender's to send, by ticker.
 
     name: the same for the same batch at every attempt. claim: tells this sender's attempt from all others.
     """
 
     name: str
     claim: uuid.UUID
+    kind: str
     market: str
     session: date
     alerts: tuple[Claimed, ...]
@@ -133,12 +139,14 @@ class Outbox:
     ) -> int:
         """Write down the alerts for each of the channels, in one transaction; how many were not there yet.
 
-        quiet_since: an alert is left out where one on the same instrument, at this threshold or a deeper one, was
-        written down for an earlier session since then: a dip that a revision took back and brought again is no news.
+        quiet_since: an alert is left out where one of its kind on the same instrument, at this threshold or a deeper
+        one, was written down for an earlier session since then: a dip that a revision took back and brought again is no
+        news.
         """
         rows = [
             {
                 "dedup_key": alert.dedup_key(channel),
+                "kind": alert.kind,
                 "market": alert.market,
                 "session": alert.session,
                 "instrument_id": alert.instrument_id,
@@ -165,8 +173,9 @@ class Outbox:
     def claim(self, channel: str, now: datetime, *, lease: timedelta = LEASE, limit: int = 500) -> Batch | None:
         """Take the batch of the channel that has been due longest; None where nothing is due and free.
 
-        A batch that was begun before is taken as it was. A new one is made of the due alerts of one market and session,
-        `limit` at most. What has expired, or was claimed for its last attempt by a sender that died, is given up.
+        A batch that was begun before is taken as it was. A new one is made of the due alerts of one kind, market and
+        session, `limit` at most. What has expired, or was claimed for its last attempt by a sender that died, is given
+        up.
         """
         claim = uuid.uuid4()
         at = {"channel": channel, "now": aware(now), "lease": lease, "claim": claim, "attempts": ATTEMPTS}
@@ -187,7 +196,7 @@ class Outbox:
                 " claimed_until = clock_timestamp() + %(lease)s WHERE dedup_key = ANY (%(keys)s)",
                 at | {"name": name, "keys": keys},
             )
-        return Batch(name, claim, head["market"], head["session"], alerts)
+        return Batch(name, claim, head["kind"], head["market"], head["session"], alerts)
 
     def renew(self, batch: Batch, keys: Sequence[str], *, lease: timedelta = LEASE) -> bool:
         """Make the claim on these alerts last from now; False where it ended and somebody else may have them."""

@@ -32,7 +32,11 @@ def outbox(warehouse):
 
 
 def alert(ticker="AAA", session=FRIDAY, threshold=10.0, **payload):
-    return Alert("us", session, f"us:{ticker}", ticker, threshold, {"ticker": ticker, **payload})
+    return Alert("dip", "us", session, f"us:{ticker}", ticker, {"ticker": ticker, **payload}, threshold)
+
+
+def fall(ticker="AAA", session=FRIDAY, **payload):
+    return Alert("fall", "us", session, f"us:{ticker}", ticker, {"ticker": ticker, **payload})
 
 
 def put(outbox, *alerts, channels=("discord",), now=NOW, due_at=None, expires_at=None, quiet_since=None):
@@ -79,7 +83,7 @@ def test_an_alert_is_written_down_once_for_each_channel(outbox, warehouse):
 
 
 def test_another_threshold_session_or_market_is_another_alert(outbox):
-    other = Alert("asx", FRIDAY, "us:AAA", "AAA", 10.0, {})
+    other = Alert("dip", "asx", FRIDAY, "us:AAA", "AAA", {}, 10.0)
     assert put(outbox, alert(), alert(threshold=15), alert(session=date(2024, 3, 18)), other) == 4
 
 
@@ -94,8 +98,39 @@ def test_what_was_told_lately_is_not_told_again_at_a_later_session_unless_deeper
     assert put(outbox, alert(session=monday), channels=("email",), quiet_since=week) == 1
 
 
+def test_a_fall_is_written_down_once_a_session_however_deep_it_gets(outbox, warehouse):
+    both = ("discord", "email")
+    assert put(outbox, fall(price=93.0), channels=both) == 2
+    assert put(outbox, fall(price=90.0), fall("BBB"), channels=both) == 2
+    assert put(outbox, fall(session=date(2024, 3, 18)), channels=both) == 2
+    first = warehouse.query("SELECT dedup_key, kind, threshold_pct, payload FROM alert_outbox ORDER BY 1").row(0)
+    assert first[:3] == ("fall/discord/us/2024-03-15/us:AAA", "fall", None)
+    assert json.loads(first[3])["price"] == 93.0
+
+
+def test_kinds_keep_nothing_of_each_other_quiet(outbox):
+    """A fall on Friday is no reason to be silent about Monday's dip, nor the other way round."""
+    monday, week = date(2024, 3, 18), date(2024, 3, 11)
+    deep = Alert("other", "us", FRIDAY, "us:AAA", "AAA", {}, 15.0)
+    put(outbox, fall("AAA"), deep, alert("BBB", threshold=15))
+    assert put(outbox, alert("AAA", session=monday, threshold=5), quiet_since=week) == 1
+    assert put(outbox, fall("BBB", session=monday), quiet_since=week) == 1
+
+
+def test_a_dip_without_its_threshold_is_refused(outbox):
+    with pytest.raises(psycopg.errors.CheckViolation):
+        put(outbox, alert(threshold=None))
+
+
+def test_a_batch_is_of_one_kind(outbox):
+    put(outbox, alert("AAA"), fall("AAA"), fall("BBB"))
+    batches = [outbox.claim("discord", NOW) for _ in range(3)]
+    assert {batch.kind: tickers(batch) for batch in batches[:2]} == {"dip": ["AAA"], "fall": ["AAA", "BBB"]}
+    assert batches[2] is None
+
+
 def test_several_are_written_down_together_or_not_at_all(outbox, warehouse):
-    nameless = Alert("us", FRIDAY, None, "BBB", 10.0, {})  # type: ignore[arg-type]
+    nameless = Alert("dip", "us", FRIDAY, None, "BBB", {}, 10.0)  # type: ignore[arg-type]
     with pytest.raises(psycopg.errors.NotNullViolation):
         put(outbox, alert("AAA"), nameless)
     assert warehouse.query("SELECT * FROM alert_outbox").is_empty()
@@ -122,7 +157,7 @@ def test_nothing_is_due_before_its_time_nor_on_another_channel(outbox):
 
 def test_a_batch_is_of_one_market_and_session_by_ticker(outbox):
     monday = date(2024, 3, 18)
-    put(outbox, alert("BBB"), alert("AAA"), alert("CCC", session=monday), Alert("asx", FRIDAY, "x", "X", 5.0, {}))
+    put(outbox, alert("BBB"), alert("AAA"), alert("CCC", session=monday), Alert("dip", "asx", FRIDAY, "x", "X", {}, 5.0))
     batches = [outbox.claim("discord", NOW) for _ in range(4)]
     assert {(batch.market, batch.session) for batch in batches[:3]} == {("us", FRIDAY), ("us", monday), ("asx", FRIDAY)}
     assert [tickers(batch) for batch in batches[:3] if (batch.market, batch.session) == ("us", FRIDAY)] == [

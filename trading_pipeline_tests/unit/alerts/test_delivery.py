@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from trading_pipeline.alerts.delivery import channels_of, due_at, is_news
+from trading_pipeline.alerts.channel import channels_of
+from trading_pipeline.alerts.delivery import due_at, is_news
 from trading_pipeline.errors import SettingsError
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.settings import Settings

@@ -7,7 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from trading_pipeline.alerts.dips import DipAlert, dip_alerts, subject
+from trading_pipeline.alerts.dips import DipAlert, dip_alerts
+from trading_pipeline.alerts.facts import subject
 from trading_pipeline.tables.dips import CAUSE_COLUMNS, DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline_tests.dip_alerts import FRIDAY, dip
 
