@@ -51,8 +51,9 @@ def profit_by_tick(day: TradingDay) -> pl.DataFrame:
     column = {id_: number for number, id_ in enumerate(held)}
 
     def rows_of(moments: pl.Series) -> np.ndarray:
-        places = [ticks["tick_at"].search_sorted(moment, side="left") for moment in moments]
-        return np.minimum(np.array(places, dtype=int), shape[0] - 1)
+        places = np.array([ticks["tick_at"].search_sorted(moment, side="left") for moment in moments], dtype=int)
+        clipped: np.ndarray = np.minimum(places, shape[0] - 1)
+        return clipped
 
     shares, money = np.zeros(shape), np.zeros(shape[0])
     row = rows_of(fills["at"])

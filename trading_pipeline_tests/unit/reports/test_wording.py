@@ -79,3 +79,16 @@ def test_a_multiple_that_means_nothing_is_a_dash():
 
 def test_a_near_day_goes_by_its_weekday():
     assert wording.weekday(date(2024, 7, 8)) == "Mon 8 Jul"
+
+
+def test_an_amount_is_written_to_the_cent_with_its_sign_before_its_currency():
+    assert wording.cash(2000.5, "USD") == "$2,000.50"
+    assert wording.cash(-12.004, "USD") == "−$12.00"
+    assert wording.cash(12, "AUD", signed=True) == "+A$12.00"
+    assert wording.cash(-0.004, "USD", signed=True) == "$0.00"
+    assert wording.cash(1.5, "CHF") == "CHF 1.50"
+    assert wording.cash(None, "USD") == wording.cash(float("nan"), "USD") == "–"
+
+
+def test_a_time_of_day_is_the_exchanges():
+    assert wording.clock(datetime(2025, 9, 17, 13, 31, 59, tzinfo=UTC), ZoneInfo("America/New_York")) == "09:31"

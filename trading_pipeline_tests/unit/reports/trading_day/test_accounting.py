@@ -1,0 +1,120 @@
+"""The day's money added up again: against days whose ledger is right, and days whose ledger is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from trading_pipeline.reports.trading_day.accounting import checks, profit, profit_by_tick
+from trading_pipeline_tests.trading_days import trading_day
+
+SHAPES = {
+    "full": {},
+    "flat": {"held": 0, "carried": 0},
+    "shorts": {"sides": ("short",)},
+    "carried only": {"trades": 0, "held": 0, "refused": 0},
+    "nothing": {"trades": 0, "held": 0, "carried": 0, "refused": 0},
+}
+
+
+@pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
+def day(request):
+    return trading_day(**request.param)
+
+
+def test_a_right_ledger_adds_up(day):
+    found = checks(day)
+    assert len(found) == (8 if day.carried.is_empty() and day.positions.is_empty() else 7)
+    assert [check.what for check in found if not check.holds] == []
+
+
+def test_the_curve_ends_where_the_ledger_does(day):
+    curve = profit_by_tick(day)
+    assert curve["tick_at"].to_list() == day.live_ticks["tick_at"].sort().to_list()
+    assert curve["total"][-1] == pytest.approx(profit(day), abs=1e-6)
+    assert curve["closed"][-1] == pytest.approx(day.trades["pnl"].sum(), abs=1e-6)
+
+
+def test_profit_is_what_equity_gained(day):
+    account = day.account
+    assert profit(day) == pytest.approx(
+        account["equity"] - account["cash_before"] - day.carried["market_value"].sum(), abs=1e-9
+    )
+
+
+def test_the_curve_is_that_of_every_tick_told_by_hand():
+    day = trading_day(trades=2, held=1, carried=1, missing=(0, 0))
+    curve = profit_by_tick(day)
+    closes = {(row["instrument_id"], row["tick_at"]): row["close"] for row in day.minutes.iter_rows(named=True)}
+    before = {row["instrument_id"]: row["quantity"] for row in day.carried.iter_rows(named=True)}
+    for place in range(0, curve.height - 1, 13):
+        at = curve["tick_at"][place]
+        held, money = dict(before), 0.0
+        for fill in day.fills.filter(pl.col("at") <= at).iter_rows(named=True):
+            sign = 1 if fill["side"] == "buy" else -1
+            held[fill["instrument_id"]] = held.get(fill["instrument_id"], 0) + sign * fill["quantity"]
+            money -= sign * fill["quantity"] * fill["price"] + fill["fee"]
+        worth = sum(shares * closes[id_, at] for id_, shares in held.items())
+        assert curve["total"][place] == pytest.approx(money + worth - day.carried["market_value"].sum(), abs=1e-6)
+
+
+def test_fills_between_two_ticks_count_at_the_next_and_after_the_last_at_the_last():
+    day = trading_day(trades=1, held=0, carried=0)
+    early = replace(day, fills=day.fills.with_columns(pl.col("at") - timedelta(seconds=20)))
+    assert profit_by_tick(early)["total"].to_list() == profit_by_tick(day)["total"].to_list()
+    late = replace(day, fills=day.fills.with_columns(at=pl.lit(day.hours[1] + timedelta(minutes=2))))
+    curve = profit_by_tick(late)["total"]
+    assert curve[:-1].to_list() == [0.0] * (curve.len() - 1)
+    assert curve[-1] == pytest.approx(profit(day), abs=1e-6)
+
+
+def test_a_name_without_a_bar_is_worth_what_it_was_or_cost():
+    day = trading_day(trades=0, held=1, carried=1)
+    blind = replace(day, minutes=day.minutes.clear())
+    curve = profit_by_tick(blind)["total"]
+    fills = day.fills.sort("at")
+    # Two halves, the second two cents dearer: what was bought is worth the first price until the ledger says otherwise.
+    second, cost = fills.row(1, named=True), fills["fee"].sum()
+    sign = 1 if second["side"] == "buy" else -1
+    assert curve[-2] == pytest.approx(-sign * 0.02 * second["quantity"] - cost, abs=1e-6)
+    assert curve[-1] == pytest.approx(profit(day), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "lines"),
+    [
+        ("cash", {"Cash: what there was, and what the fills left of it", "Equity: cash and positions"}),
+        ("fees", {"Fees of all fills", "Profit: realised, less fees, and what is held gained"}),
+        ("market_value", {"Value of the positions, shares times last price", "Equity: cash and positions"}),
+        ("realised", {"Profit: realised, less fees, and what is held gained"}),
+    ],
+)
+def test_a_cent_too_much_is_found_and_named(column, lines):
+    day = trading_day()
+    wrong = replace(day, accounts=day.accounts.with_columns(pl.col(column) + 0.01))
+    assert {check.what for check in checks(wrong) if not check.holds} == lines
+
+
+def test_a_missing_fill_and_a_share_too_many_are_found():
+    day = trading_day()
+    broken = {check.what for check in checks(replace(day, fills=day.fills.tail(-1))) if not check.holds}
+    assert any(what.startswith("Shares") for what in broken) and any(what.startswith("Cash") for what in broken)
+    more = replace(day, positions=day.positions.with_columns(pl.col("quantity") + 1))
+    assert any(check.what.startswith("Shares") and check.found == 2 for check in checks(more) if not check.holds)
+
+
+def test_equity_that_the_loop_did_not_begin_with_is_found():
+    day = trading_day()
+    other = replace(day, live_sessions=day.live_sessions.with_columns(pl.col("equity") - 1))
+    assert [check.what for check in checks(other) if not check.holds] == ["Equity the loop began with"]
+
+
+def test_a_session_that_is_not_accounted_for_has_a_profit_and_nothing_to_check():
+    day = trading_day()
+    running = replace(day, accounts=day.accounts.clear(), positions=day.positions.clear())
+    assert checks(running) == []
+    assert profit(running) == pytest.approx(profit(day), abs=1e-6)
+    assert profit(replace(running, live_ticks=day.live_ticks.clear())) == 0.0
