@@ -86,6 +86,12 @@ class Refused(Exception):
         self.base_price = base_price
 
     @property
+    def reason(self) -> str:
+        """What it said, for people."""
+        measured = f" (the market is at {self.base_price})" if self.base_price else ""
+        return f"Alpaca: {self.message}{measured}"
+
+    @property
     def unknown(self) -> bool:
         """There is no such order."""
         return self.status == 404
@@ -129,7 +135,9 @@ class AlpacaClient:
                 return found
             may_be_there = True
             try:
-                return theirs_of(_mapping(self._once(lambda: self._sdk.submit_order(request))))
+                sent = theirs_of(_mapping(self._once(lambda: self._sdk.submit_order(request))))
+                whole = bool(sent.legs) or request.order_class is None
+                return sent if whole else (self._by_id(sent.broker_order_id, self._once) or sent)
             except Refused as refusal:
                 said = refusal
             found = self._by_client_id(client_order_id, self._once)

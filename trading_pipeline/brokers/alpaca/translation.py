@@ -145,6 +145,18 @@ def _price(price: float | None) -> float:
     return quoted if abs(quoted - price) < 1e-6 * max(price, 1.0) else price
 
 
+def parts_of(bracket: BracketOrders, found: Theirs) -> list[tuple[Order, Theirs]]:
+    """Each of our orders with the one it is there; of a pair of exits the target is the parent of the stop."""
+    lead = bracket.lead or bracket.target or bracket.stop
+    parts: list[tuple[Order, Theirs]] = []
+    for order in bracket.orders:
+        part = found if order is lead else found.leg(order.role)
+        if part is None:
+            raise BrokerAnswerUnreadable(f"Alpaca has {found.client_order_id} without its {order.role}")
+        parts.append((order, part))
+    return parts
+
+
 def symbol_of(ticker: str) -> str:
     """Alpaca's spelling of a ticker: share classes after a dot (BRK.B)."""
     return ticker.replace("-", ".")

@@ -570,14 +570,14 @@ def test_a_day_entry_ends_at_the_close_although_it_was_sent_as_lasting(ledger, s
     ledger.tick(closes_at - MINUTE, **(DAY | {"closes_at": closes_at}))
     assert statuses(ledger) == ["accepted"] * 3
     ledger.tick(closes_at, **(DAY | {"closes_at": closes_at}))
-    assert statuses(ledger) == ["cancelled"] * 3 and server.order("e1")["status"] == "canceled"
+    assert statuses(ledger) == ["expired", "cancelled", "cancelled"] and server.order("e1")["status"] == "canceled"
 
 
 def test_what_it_filled_until_then_is_protected_overnight(ledger, server):
     ledger.place(bracket(limit_price=100.0))
     server.fill(server.order("e1"), 30)
     ledger.tick(CLOSE, **DAY)
-    assert statuses(ledger) == ["cancelled", "accepted", "accepted"]
+    assert statuses(ledger) == ["expired", "accepted", "accepted"]
     assert (server.submitted[-1]["order_class"], server.submitted[-1]["time_in_force"]) == ("oco", "gtc")
     assert server.order("e1-target~1")["status"] == "new"
 

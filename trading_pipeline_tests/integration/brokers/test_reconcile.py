@@ -68,7 +68,7 @@ def test_a_pending_entry_of_another_day_expires_unless_it_was_sent(ledger, serve
     ledger.broker.place([order("sent")], OPEN)
     tomorrow = SESSION + timedelta(days=1)
     started(ledger, at=NOON + timedelta(days=1), session=tomorrow)
-    assert [ledger.status(item.order_id) for item in ledger.orders] == ["expired"] * 3 + ["cancelled"]
+    assert [ledger.status(item.order_id) for item in ledger.orders] == ["expired"] * 4
     assert len(server.submitted) == 1
 
 
