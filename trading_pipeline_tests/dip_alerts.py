@@ -1,4 +1,4 @@
-"""Alerts of dips, and the services they are sent to as real servers on this machine: for the tests of the alerts."""
+"""Alerts of dips and falls, and the services they are sent to as real servers on this machine: for their tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult
 from pydantic import SecretStr
 
 from trading_pipeline.alerts.dips import DipAlert
+from trading_pipeline.alerts.falls import FallAlert
 
 FRIDAY = date(2024, 3, 15)
 TOKEN = "tok3n-Of_the.webhook-nobody-may-see"
+PASSWORD = "p4ssword-nobody-may-see"
 
 
 def dip(ticker: str = "AAA", **changed: Any) -> DipAlert:
@@ -57,6 +64,31 @@ def dip(ticker: str = "AAA", **changed: Any) -> DipAlert:
         "model": None,
     }
     return DipAlert.model_validate({**facts, **changed})
+
+
+def fall(ticker: str = "AAA", **changed: Any) -> FallAlert:
+    """An alert of a share that fell by 6.2 % from its last close, of which all is known."""
+    facts = {
+        "world": "simulated",
+        "market": "us",
+        "session": FRIDAY,
+        "instrument_id": f"us:{ticker}",
+        "ticker": ticker,
+        "tick_at": datetime(2024, 3, 15, 14, 31, tzinfo=UTC),
+        "bar_started_at": datetime(2024, 3, 15, 14, 30, tzinfo=UTC),
+        "price": 93.8,
+        "reference": "previous_close",
+        "reference_price": 100.0,
+        "fall_pct": -6.2,
+        "on_desk": True,
+        "dip_pct": 12.34,
+        "action": "buy",
+        "watched": False,
+        "bias": "long",
+        "confidence": 0.62,
+        "bias_reason": "Gap up on high volume",
+    }
+    return FallAlert.model_validate({**facts, **changed})
 
 
 @dataclass
@@ -140,3 +172,58 @@ def discord_server() -> Iterator[DiscordServer]:
         yield server
     finally:
         server.close()
+
+
+@dataclass
+class Mailbox:
+    """What the server does: keeps the mails, and answers as told."""
+
+    mails: list[EmailMessage] = field(default_factory=list)
+    to: list[list[str]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    answers: list[str] = field(default_factory=list)
+    logins: list[tuple[str, str, bool]] = field(default_factory=list)
+    farewell: str = "221 Bye"
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server, session, envelope):
+        answer = self.answers.pop(0) if self.answers else "250 taken"
+        if answer.startswith("250"):
+            self.mails.append(message_from_bytes(envelope.content, policy=default))
+            self.to.append(list(envelope.rcpt_tos))
+        return answer
+
+    async def handle_QUIT(self, server, session, envelope):
+        return self.farewell
+
+    def login(self, server, session, envelope, mechanism, data):
+        self.logins.append((data.login.decode(), data.password.decode(), session.ssl is not None))
+        return AuthResult(success=data.password.decode() == PASSWORD, handled=False)
+
+
+class Running(Controller):
+    """The server on a free port; TLS from the first byte where `tls` is given, after STARTTLS where `starttls` is."""
+
+    def __init__(self, box, *, tls=None, starttls=None, login=False):
+        self.box = box
+        self.options = {
+            "tls_context": starttls,
+            "require_starttls": starttls is not None,
+            "authenticator": box.login if login else None,
+            "auth_required": login,
+            "auth_require_tls": False,
+        }
+        super().__init__(box, hostname="127.0.0.1", port=0, ssl_context=tls)
+
+    def factory(self):
+        return SMTP(self.handler, **self.options)
+
+    def _trigger_server(self):
+        # The port is the system's choice: only known now.
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()

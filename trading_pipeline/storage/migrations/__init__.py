@@ -34,7 +34,7 @@ def upgrade(database: Database) -> bool:
     with held(database, "migrations"):
         if revision(database.url) == HEAD:
             return False
-        _run(database.url)
+        run(database.url)
     return True
 
 
@@ -48,7 +48,8 @@ def revision(url: SecretStr) -> str | None:
     return None if found is None else str(found[0])
 
 
-def _run(url: SecretStr) -> None:
+def run(url: SecretStr, to: str = "head") -> None:
+    """Runs what leads to the schema version `to`. The caller sees to it that nobody else does so at once."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
@@ -59,4 +60,4 @@ def _run(url: SecretStr) -> None:
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, to)

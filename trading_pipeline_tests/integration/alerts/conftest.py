@@ -8,18 +8,40 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trading_pipeline.storage.outbox import Outbox
 from trading_pipeline.storage.warehouse import Warehouse
-from trading_pipeline_tests.dip_alerts import DiscordServer, discord_server
+from trading_pipeline_tests.dip_alerts import DiscordServer, Mailbox, Running, discord_server
 
 
 @pytest.fixture
 def discord() -> Iterator[DiscordServer]:
     with discord_server() as server:
         yield server
+
+
+@pytest.fixture
+def box() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+def serve(box: Mailbox) -> Iterator[Callable[..., int]]:
+    """Starts a mail server that fills the box."""
+    running: list[Running] = []
+
+    def start(**how: Any) -> int:
+        server = Running(box, **how)
+        server.start()
+        running.append(server)
+        return server.port
+
+    yield start
+    for server in running:
+        server.stop(no_assert=True)
 
 
 @pytest.fixture

@@ -3,103 +3,22 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes
-from email.policy import default
+from html import unescape
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, AuthResult
 from pydantic import SecretStr
 
 from trading_pipeline.alerts.delivery import deliver
 from trading_pipeline.alerts.errors import MessageRefused, NotDelivered
 from trading_pipeline.alerts.mail import Mail, digest
-from trading_pipeline_tests.dip_alerts import dip
+from trading_pipeline_tests.dip_alerts import PASSWORD, dip, fall
 
 NOW = datetime(2024, 3, 15, 22, tzinfo=UTC)
-PASSWORD = "p4ssword-nobody-may-see"
 ANNA, BEN = "anna@example.org", "ben@example.org"
 
 
-@dataclass
-class Mailbox:
-    """What the server does: keeps the mails, and answers as told."""
-
-    mails: list = field(default_factory=list)
-    to: list = field(default_factory=list)
-    refused: dict = field(default_factory=dict)
-    answers: list = field(default_factory=list)
-    logins: list = field(default_factory=list)
-    farewell: str = "221 Bye"
-
-    async def handle_RCPT(self, server, session, envelope, address, options):
-        if address in self.refused:
-            return self.refused[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server, session, envelope):
-        answer = self.answers.pop(0) if self.answers else "250 taken"
-        if answer.startswith("250"):
-            self.mails.append(message_from_bytes(envelope.content, policy=default))
-            self.to.append(list(envelope.rcpt_tos))
-        return answer
-
-    async def handle_QUIT(self, server, session, envelope):
-        return self.farewell
-
-    def login(self, server, session, envelope, mechanism, data):
-        self.logins.append((data.login.decode(), data.password.decode(), session.ssl is not None))
-        return AuthResult(success=data.password.decode() == PASSWORD, handled=False)
-
-
-class Running(Controller):
-    """The server on a free port; TLS from the first byte where `tls` is given, after STARTTLS where `starttls` is."""
-
-    def __init__(self, box, *, tls=None, starttls=None, login=False):
-        self.box = box
-        self.options = {
-            "tls_context": starttls,
-            "require_starttls": starttls is not None,
-            "authenticator": box.login if login else None,
-            "auth_required": login,
-            "auth_require_tls": False,
-        }
-        super().__init__(box, hostname="127.0.0.1", port=0, ssl_context=tls)
-
-    def factory(self):
-        return SMTP(self.handler, **self.options)
-
-    def _trigger_server(self):
-        # The port is the system's choice: only known now.
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
-
-
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
-
-
-@pytest.fixture
-def box():
-    return Mailbox()
-
-
-@pytest.fixture
-def serve(box):
-    """Starts a mail server that fills the box."""
-    running = []
-
-    def start(**how):
-        server = Running(box, **how)
-        server.start()
-        running.append(server)
-        return server.port
-
-    yield start
-    for server in running:
-        server.stop(no_assert=True)
 
 
 def mail_by(port, security="none", **more):
@@ -136,6 +55,24 @@ def test_all_new_dips_of_a_session_are_one_digest(serve, box, outbox, warehouse)
             assert words in body
     assert [row["message_id"] for row in rows(warehouse)[:2]] == [mail["Message-ID"]] * 2
     assert deliver(outbox, mail_by(serve()), lambda: NOW).sent == 0
+
+
+def test_falls_are_a_digest_of_their_own(serve, box, outbox):
+    put(outbox, "AAA")
+    falls = [fall("AAA"), fall("BBB", reference="session_high", action=None, on_desk=None, bias=None)]
+    outbox.enqueue(
+        [each.alert() for each in falls], ["email"], now=NOW, due_at=NOW, expires_at=NOW + timedelta(hours=1)
+    )
+    assert deliver(outbox, mail_by(serve()), lambda: NOW).sent == 3
+    mail = next(mail for mail in box.mails if "fell" in mail["Subject"])
+    assert mail["Subject"] == "SIMULATED: 2 names fell in the US session: AAA, BBB, 15 Mar 2024"
+    text, html = (mail.get_body((kind,)).get_content() for kind in ("plain", "html"))
+    for body in (text, unescape(html)):
+        assert body.index("AAA: down 6.2% from its last close") < body.index("BBB: down 6.2% from the session's high")
+        assert "Seen 15 Mar 2024, 10:31 EDT (14:31 UTC)" in body
+        assert "Long before the open, 62% sure: Gap up on high volume" in body
+        assert body.count("12.3% below its 52-week high the session before (Buy)") == 1
+        assert "Your play" not in body
 
 
 def test_words_are_no_markup_and_no_header(serve, box, outbox):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import polars as pl
 import pytest
 from alembic.script import ScriptDirectory
 
 from trading_pipeline.errors import StorageUnavailable
 from trading_pipeline.storage import migrations
+from trading_pipeline.storage.outbox import Alert, Outbox
 from trading_pipeline.storage.server import connect
 from trading_pipeline.storage.warehouse import TABLES, Warehouse
 from trading_pipeline.tables import MARKET_DATA, MOMENT, Kind
@@ -111,3 +114,25 @@ def test_a_database_of_a_newer_program_is_left_alone(embedded_server):
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StorageUnavailable, match="newer than this program's"):
         Warehouse(url).migrate()
+
+
+def test_dips_that_waited_before_there_were_kinds_of_alerts_are_sent_after_it(embedded_server):
+    """And a program that was started before goes on writing dips down."""
+    write = (
+        "INSERT INTO alert_outbox (dedup_key, market, session, instrument_id, ticker, threshold_pct, channel, payload,"
+        " created_at, next_attempt_at, expires_at)"
+        " VALUES (%s, 'us', '2024-03-15', 'us:AAA', 'AAA', 10, 'discord', '{}',"
+        " '2024-03-15 22:00Z', '2024-03-15 22:00Z', '2024-03-18 22:00Z')"
+    )
+    warehouse = Warehouse(embedded_server.create_database())
+    migrations.run(warehouse.url, "0006")
+    with connect(warehouse.url) as connection:
+        connection.execute(write, ["dip/discord/us/2024-03-15/us:AAA/10"])
+    assert warehouse.migrate()
+    with connect(warehouse.url) as connection:
+        connection.execute(write, ["dip/discord/us/2024-03-15/us:AAA/15"])
+    outbox, now = Outbox(warehouse), datetime(2024, 3, 15, 23, tzinfo=UTC)
+    batch = outbox.claim("discord", now)
+    assert (batch.kind, len(batch.alerts)) == ("dip", 2)
+    known = Alert("dip", "us", date(2024, 3, 15), "us:AAA", "AAA", {}, 10.0)
+    assert outbox.enqueue([known], ["discord"], now=now, due_at=now, expires_at=now) == 0, "and are not told again"

@@ -157,7 +157,9 @@ def test_nothing_is_due_before_its_time_nor_on_another_channel(outbox):
 
 def test_a_batch_is_of_one_market_and_session_by_ticker(outbox):
     monday = date(2024, 3, 18)
-    put(outbox, alert("BBB"), alert("AAA"), alert("CCC", session=monday), Alert("dip", "asx", FRIDAY, "x", "X", {}, 5.0))
+    put(
+        outbox, alert("BBB"), alert("AAA"), alert("CCC", session=monday), Alert("dip", "asx", FRIDAY, "x", "X", {}, 5.0)
+    )
     batches = [outbox.claim("discord", NOW) for _ in range(4)]
     assert {(batch.market, batch.session) for batch in batches[:3]} == {("us", FRIDAY), ("us", monday), ("asx", FRIDAY)}
     assert [tickers(batch) for batch in batches[:3] if (batch.market, batch.session) == ("us", FRIDAY)] == [
