@@ -1,4 +1,4 @@
-"""The command line: `run`, `backfill`, `rebase`, `ui`, `stop`, `doctor`.
+"""The command line: `run`, `backfill`, `rebase`, `replay`, `halt`, `ui`, `stop`, `doctor`.
 
 What belongs here: the order of things, progress, and plain endings. What does not: any work of its own; each command
 calls what Dagster, the storage or the reports do. Every error of ours ends in one line and a non-zero exit.
@@ -107,12 +107,21 @@ def run(console: Console, wanted: str | None) -> None:
     failures: list[RunFailed] = []
     with _prepared(settings, console) as site:
         done: dict[str, date] = {}
+        prepared: dict[str, date] = {}
         for name, session in sessions.items():
             try:
                 done[name] = site.bring_up_to_date(market_named(name), session)
+                prepared[name] = site.prepare(market_named(name), done[name])
             except RunFailed as error:
                 failures.append(error)
-        pages = [site.summary(market_named(name), session) for name, session in done.items()]
+        pages = [
+            page
+            for name, session in done.items()
+            for page in (
+                site.summary(market_named(name), session),
+                *([site.premarket_summary(market_named(name), prepared[name])] if name in prepared else []),
+            )
+        ]
         unquoted = [ticker for name, session in done.items() for ticker in site.unquoted(market_named(name), session)]
     for page in pages:
         console.print(page)
@@ -157,6 +166,36 @@ def rebase(console: Console, tickers: tuple[str, ...], market: str) -> None:
         lines = site.rebase(where, tickers)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+@main.command()
+@click.argument("session")
+@click.option("--market", default="us", show_default=True, help="Market whose session is replayed.")
+@click.option("--book", help="Book the replay is written into: replay:<name>. Default: replay:<session>.")
+@click.option("--resume", is_flag=True, help="Go on where that book stopped, instead of beginning anew.")
+@click.pass_obj
+def replay(console: Console, session: str, market: str, book: str | None, resume: bool) -> None:
+    """Go through a recorded SESSION (YYYY-MM-DD) with the live loop, as fast as it goes, and print what it came to."""
+    from trading_pipeline.launch import replayed
+
+    settings = load_settings()
+    where = market_named(market)
+    day = _session(where, session)
+    assert day is not None
+    with replayed(settings) as play, _progress(play.world, console):
+        page = play(where, day, book=book, resume=resume)
+    console.print(page)
+
+
+@main.command()
+@click.argument("reason", default="")
+@click.option("--lift", is_flag=True, help="Trade again.")
+@click.pass_obj
+def halt(console: Console, reason: str, lift: bool) -> None:
+    """Halt trading: no new entries, waiting ones are cancelled, protection stays. Holds until it is lifted."""
+    from trading_pipeline.launch import halt_trading
+
+    console.print(halt_trading(load_settings(), None if lift else reason or "halted by hand"))
 
 
 @main.command()

@@ -14,6 +14,7 @@ import dagster as dg
 from trading_pipeline.assets import (
     dips,
     features,
+    live,
     market_data,
     marts,
     premarket,
@@ -63,6 +64,7 @@ def build_definitions(
                     *tearsheets.build(market),
                     *reports.build(market),
                     *premarket.build(market),
+                    *live.build(market),
                 )
             ),
             *marts.build(markets),

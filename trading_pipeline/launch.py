@@ -185,14 +185,11 @@ class Site:
         return last
 
     def prepare(self, market: Market, last: date) -> date:
-        """Materialize the premarket of the latest session whose premarket moment is reached; that session.
-
-        Where decisions were wanted up to an earlier session `last` than the clock allows, that of `last`.
-        """
+        """Materialize the premarket of the session after `last`, or of the latest one whose premarket moment is reached
+        where that is earlier; that session."""
         from trading_pipeline.automation import jobs
 
-        ahead = self.world.premarket_session(market)
-        session = ahead if last == self.world.latest_session(market) else min(last, ahead)
+        session = min(self.world.premarket_session(market), calendar(market.exchange).offset(last, 1))
         self.execute(jobs.premarket_name(market), session, session)
         return session
 
@@ -257,6 +254,12 @@ class Site:
         from trading_pipeline.reports.daily import summary
 
         return summary(self.world, market, session)
+
+    def premarket_summary(self, market: Market, session: date) -> RenderableType:
+        """What to expect of the session prepared last, for a terminal."""
+        from trading_pipeline.reports.premarket import premarket_summary
+
+        return premarket_summary(self.world, market, session)
 
     def unquoted(self, market: Market, session: date) -> list[str]:
         """Tickers on the watchlist, or about to be, of which the provider has never given a bar; misspelt ones, mostly.
@@ -358,6 +361,57 @@ class Site:
             f"{job_name} failed: {shown}",
             f"Mend that and run it again; what was committed is kept. Run {result.run_id} is in the UI (make ui)",
         )
+
+
+@dataclass
+class Replays:
+    """Replays recorded sessions of a world."""
+
+    world: World
+
+    def __call__(self, market: Market, session: date, *, book: str | None, resume: bool) -> RenderableType:
+        """Replay a session, write its page, and say for a terminal what it came to."""
+        from trading_pipeline.reports.trading_day import gather, place_of, summary_renderable, trading_day_page
+        from trading_pipeline.storage import files
+        from trading_pipeline.trading import replay_session
+
+        task = f"{market.name}/replay {session}"
+        result = replay_session(
+            self.world,
+            market,
+            session,
+            book=book,
+            resume=resume,
+            heartbeat=lambda beat: self.world.progress(task, beat.tick, beat.ticks),
+        )
+        day = gather(self.world, market, session, result.book)
+        place = place_of(market, session, result.book)
+        return summary_renderable(day, page=files.put_text(self.world.settings, place, trading_day_page(day)))
+
+
+@contextmanager
+def replayed(settings: Settings) -> Iterator[Replays]:
+    """Replays on the world of the settings. Runs and the UI may go on beside it: a replay has a book of its own."""
+    world = World(settings)
+    try:
+        yield Replays(world)
+    finally:
+        world.close()
+
+
+def halt_trading(settings: Settings, reason: str | None) -> str:
+    """Set the kill switch in the database, or lift it where there is no `reason`; what was done, in a line."""
+    from trading_pipeline.storage.live_store import LiveStore
+
+    world = World(settings)
+    try:
+        store = LiveStore(world.warehouse)
+        if reason is None:
+            return "Trading goes on." if store.lift_halt(world.now()) else "Trading was not halted."
+        halted = store.halt(reason, world.now())
+        return f"Trading is halted: {reason}." if halted else f"Trading was halted already: {store.halted()}."
+    finally:
+        world.close()
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> list[tuple[str, SerializableErrorInfo]]:

@@ -42,6 +42,11 @@ class Market:
     extended_hours: tuple[timedelta, timedelta]
     macro: tuple[tuple[str, str], ...]
 
+    @property
+    def book(self) -> str:
+        """The book that its sessions on paper are written into."""
+        return "paper" if self.name == "us" else f"paper:{self.name}"
+
 
 US = Market(
     name="us",

@@ -7,7 +7,8 @@ used. What does not: what is done with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -81,15 +82,22 @@ class Index:
 class World:
     """Everything a run needs of the outside, opened on first use and closed by `close`."""
 
-    def __init__(self, settings: Settings, clock: Clock = system_clock, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock = system_clock,
+        progress: Progress = silent,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.progress = progress
+        self.sleep = sleep
         self._instruments: dict[str, Instruments] = {}
 
     def anew(self) -> World:
         """Another world on the same settings, clock and progress, with nothing opened yet: one for each run."""
-        return type(self)(self.settings, self.clock, self.progress)
+        return type(self)(self.settings, self.clock, self.progress, self.sleep)
 
     @cached_property
     def databases(self) -> Databases:

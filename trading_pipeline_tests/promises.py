@@ -28,10 +28,12 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from trading_pipeline.assets import live
 from trading_pipeline.automation import jobs
 from trading_pipeline.automation.sensors import range_tags
 from trading_pipeline.clock import fixed_clock
 from trading_pipeline.definitions import build_definitions
+from trading_pipeline.live.clocks import SimulatedClock
 from trading_pipeline.markets import US, Market
 from trading_pipeline.providers.base import DailyBarsBatch
 from trading_pipeline.providers.intraday import IntradayBatch
@@ -49,12 +51,17 @@ Twist = Callable[[Any], Any]
 
 
 def session_asset_names(market: Market = US) -> list[str]:
-    """Names of every asset of the market that is partitioned by session, found in the definitions."""
+    """Names of every asset of the market that is partitioned by session, found in the definitions.
+
+    Those of the live session are made tick by tick and have promises of their own.
+    """
     graph = build_definitions(load_settings()).resolve_asset_graph()
     return sorted(
         key.path[-1]
         for key in graph.get_all_asset_keys()
-        if key.path[0] == market.name and graph.get(key).partitions_def is not None
+        if key.path[0] == market.name
+        and graph.get(key).partitions_def is not None
+        and graph.get(key).group_name != live.GROUP
     )
 
 
@@ -106,6 +113,11 @@ class Site:
         world.twist = twist
         return world
 
+    def trading_world(self, now: datetime) -> World:
+        """The site's world from the moment `now` on, on a clock that goes on as far as somebody waits."""
+        clock = SimulatedClock(now)
+        return World(self.settings, clock, sleep=clock.sleep)
+
     def run(self, job: str, first: date, last: date, **how: Any) -> dg.ExecuteInProcessResult:
         """Run a job for the sessions from `first` to `last`; `how` is that of `ready`."""
         return self.ready(job, first, last, **how)()
@@ -130,7 +142,11 @@ class Site:
         """
         minutes = job in (jobs.premarket_name(self.market), jobs.minutes_name(self.market))
         moment = now or final_at(self.market, last) + (POST_MARKET if minutes else timedelta(0))
-        definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
+        if job == jobs.live_name(self.market):
+            opens = now or calendar(self.market.exchange).open_at(last) - timedelta(minutes=5)
+            definitions = build_definitions(self.settings, open_world=lambda: self.trading_world(opens))
+        else:
+            definitions = build_definitions(self.settings, open_world=lambda: self.world(moment, twist))
         resolved = definitions.resolve_job_def(job)
         # The session assets alone: the marts hold no session and have tests of their own.
         selected = [
@@ -435,12 +451,14 @@ def _stand_by(folder: Path, database_url: str, job: str, session: date, only: Se
 def _run_and_tell(run: Callable[[], Any], killer: _Killer, tell: int) -> NoReturn:
     from trading_pipeline.storage import files
     from trading_pipeline.storage.lake import Lake
+    from trading_pipeline.storage.live_store import OpenBook
     from trading_pipeline.storage.warehouse import Warehouse
 
     killer.around(Lake, "_write")
     killer.around(Warehouse, "replace")
     killer.around(Warehouse, "publish")
     killer.around(files, "put_text")
+    killer.around(OpenBook, "commit_tick")
     complaint = ""
     try:
         run()
@@ -487,7 +505,7 @@ BARS_FROM = XNYS.offset(LAST, -270)
 FIRST = XNYS.offset(LAST, -2)
 EVE = XNYS.offset(FIRST, -1)
 SPAN = XNYS.between(FIRST, LAST)
-PREMARKET = ("intraday_bars", "intraday_issues", "premarket_snapshots", "daily_bias")
+PREMARKET = ("intraday_bars", "intraday_issues", "premarket_snapshots", "daily_bias", "premarket_briefing")
 ASSETS = session_asset_names()
 RECEIVED = {table.name for table in ALL_TABLES.values() if table.kind is Kind.RECEIVED}
 DERIVED = [name for name in ASSETS if name not in RECEIVED]

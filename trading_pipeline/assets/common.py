@@ -75,11 +75,12 @@ def definition_metadata(table: Table, market: Market) -> dict[str, Any]:
     """Metadata that stands on the definition once instead of on every partition's event."""
     metadata: dict[str, Any] = {
         "dagster/column_schema": column_schema(table),
-        "dagster/table_name": f"{market.name}.{table.name}",
+        "dagster/table_name": table.name if table.kind is Kind.LIVE else f"{market.name}.{table.name}",
         "written_as": {
             Kind.RECEIVED: "append-only: every version kept",
             Kind.SESSION: "the rows of a session are replaced as a whole",
             Kind.DECISION: "every version published is kept, by session and computed_at",
+            Kind.LIVE: "rows are added tick by tick, in PostgreSQL alone",
         }[table.kind],
     }
     if table.kind is Kind.DECISION:

@@ -38,6 +38,7 @@ from trading_pipeline.tables import (
 from trading_pipeline.world import World
 
 GROUP = "premarket"
+PAGE = "premarket_briefing"
 MINUTES = (INTRADAY_BARS.name, INTRADAY_ISSUES.name)
 LIVE, REBUILT = "live", "rebuilt"
 
@@ -266,4 +267,39 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         )
         return as_taken(world, DAILY_BIAS, rows)
 
-    return [receive_minutes, premarket_snapshots, daily_bias]
+    @dg.asset(
+        name=PAGE,
+        key_prefix=market.name,
+        deps=[
+            dg.AssetDep(key_of(market, PREMARKET_SNAPSHOTS.name)),
+            dg.AssetDep(key_of(market, DAILY_BIAS.name)),
+            *(
+                dg.AssetDep(key_of(market, name), partition_mapping=before(1))
+                for name in ("market_regime", "earnings_calendar", "screener_scores", "dip_analysis")
+            ),
+        ],
+        group_name=GROUP,
+        kinds={"html"},
+        owners=OWNERS,
+        code_version="1",
+        description=(
+            "The page to read before the open: the market in a line, gaps, biases with their reasons, where each "
+            "watched name stands among its bands, and the day's events."
+        ),
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys={WORLD},
+    )
+    def premarket_briefing(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from trading_pipeline.reports.premarket import place_of, premarket_page
+        from trading_pipeline.storage import files
+
+        world = world_of(context)
+        address = ""
+        for session in run_sessions(context):
+            page = premarket_page(world, market, session)
+            address = files.put_text(world.settings, place_of(market, session), page)
+        page_at = {"page": dg.MetadataValue.url(address)}
+        return dg.MaterializeResult(metadata=report(context, market, PAGE, page_at))
+
+    return [receive_minutes, premarket_snapshots, daily_bias, premarket_briefing]

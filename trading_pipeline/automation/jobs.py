@@ -9,8 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from trading_pipeline.assets import features, market_data, premarket, reference, universe
+from trading_pipeline.assets import features, live, market_data, premarket, reference, universe
 from trading_pipeline.assets import tearsheets as tearsheet_assets
 from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import MARKETS, Market
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 
 MARTS = "marts"
+LONGEST_SESSION = 9 * 3600
+"""Seconds a live run may take: a session, half an hour before it, and room. Other runs are ended after four hours."""
 
 
 def end_of_day_name(market: Market) -> str:
@@ -48,8 +51,13 @@ def minutes_name(market: Market) -> str:
     return f"{market.name}_minutes"
 
 
+def live_name(market: Market) -> str:
+    """Name of the job that trades a session on paper."""
+    return f"{market.name}_live"
+
+
 def names(market: Market) -> tuple[str, ...]:
-    """Names of all jobs of a market."""
+    """Names of the jobs of a market that are over soon; the live one goes on all day and is not among them."""
     return tuple(
         name_of(market) for name_of in (end_of_day_name, market_data_name, decisions_name, premarket_name, minutes_name)
     )
@@ -57,7 +65,7 @@ def names(market: Market) -> tuple[str, ...]:
 
 def _of(market: Market) -> dg.AssetSelection:
     """What is made of a session after its close."""
-    return dg.AssetSelection.key_prefixes([market.name]) - dg.AssetSelection.groups(premarket.GROUP)
+    return dg.AssetSelection.key_prefixes([market.name]) - dg.AssetSelection.groups(premarket.GROUP, live.GROUP)
 
 
 def premarket_selection(market: Market) -> dg.AssetSelection:
@@ -134,6 +142,12 @@ def build(market: Market) -> tuple[Any, ...]:
             selection=dg.AssetSelection.assets(*(key_of(market, name) for name in premarket.MINUTES)),
             description="The minutes of a session, while their provider tells them.",
         ),
+        dg.define_asset_job(
+            live_name(market),
+            selection=dg.AssetSelection.key_prefixes([market.name]) & dg.AssetSelection.groups(live.GROUP),
+            description="The session under way on paper: signals, orders and the ledger, from the open to the close.",
+            tags={MAX_RUNTIME_SECONDS_TAG: str(LONGEST_SESSION)},
+        ),
     )
 
 
@@ -160,6 +174,7 @@ __all__ = [
     "decisions_selection",
     "end_of_day_name",
     "lake_compaction",
+    "live_name",
     "live_only",
     "market_data_name",
     "market_data_selection",

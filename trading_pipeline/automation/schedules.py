@@ -5,6 +5,7 @@ the future (partitions open with `end_offset=1`).
 """
 
 from collections.abc import Callable, Collection
+from datetime import timedelta
 
 import dagster as dg
 
@@ -15,6 +16,7 @@ from trading_pipeline.sessions import calendar
 END_OF_DAY_HOUR = 18
 END_OF_DAY = f"0 {END_OF_DAY_HOUR} * * *"
 MINUTES = "30 20 * * *"
+EARLY = timedelta(minutes=10)
 SUNDAY_NOON = "0 12 * * 0"
 SUNDAY_EVENING = "0 20 * * 0"
 
@@ -118,6 +120,30 @@ def minutes(
     return tick
 
 
+def live(market: Market) -> dg.ScheduleDefinition:
+    """Ten minutes before the open of every session: the live run, which waits for the open and ends with the close.
+
+    Switched off until somebody switches it on: it places orders, on paper.
+    """
+    exchange = calendar(market.exchange)
+    at = exchange.open_at(exchange.last_session).astimezone(exchange.timezone) - EARLY
+
+    @dg.schedule(
+        name=f"{market.name}_live",
+        job_name=jobs.live_name(market),
+        cron_schedule=f"{at.minute} {at.hour} * * *",
+        execution_timezone=str(exchange.timezone),
+        description=f"Every {market.exchange} session on paper: one run from before the open to the close.",
+    )
+    def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        day = exchange.local_date(context.scheduled_execution_time)
+        if not exchange.is_session(day):
+            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+        return dg.RunRequest(run_key=f"{market.name}/live/{day}", partition_key=day.isoformat())
+
+    return tick
+
+
 def lake_compaction() -> dg.ScheduleDefinition:
     """Sunday evening, UTC: merge the lake's small files."""
     return dg.ScheduleDefinition(
@@ -140,6 +166,7 @@ def build(running: Collection[str] = ()) -> list[dg.ScheduleDefinition]:
         *(end_of_day(market, status[market.name]) for market in MARKETS.values()),
         *(premarket(market, status[market.name]) for market in MARKETS.values()),
         *(minutes(market, status[market.name]) for market in MARKETS.values()),
+        *(live(market) for market in MARKETS.values()),
         *(market_week(market, status[market.name]) for market in MARKETS.values()),
         lake_compaction(),
     ]

@@ -131,6 +131,47 @@ def catch_up(
     return tick
 
 
+def live_again(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
+    """Requests the live run of the session under way once more where the one that led it is gone.
+
+    It goes on where the book stands: nothing is lost and nothing doubled. A session that nobody began is left alone:
+    the schedule begins it.
+    """
+    exchange, job = calendar(market.exchange), jobs.live_name(market)
+
+    @dg.sensor(
+        name=f"{market.name}_live_again",
+        job_name=job,
+        minimum_interval_seconds=30,
+        description=f"A live run of {market.exchange} that died, led on from where it stopped while the market trades.",
+    )
+    def tick(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        from trading_pipeline.storage.live_store import LiveStore
+        from trading_pipeline.storage.locks import is_held
+
+        if context.instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
+            return dg.SkipReason("The session is being traded, or about to be.")
+        world = open_world()
+        try:
+            now = world.now()
+            if not exchange.is_open(now):
+                return dg.SkipReason(f"{market.exchange} is closed.")
+            session = exchange.local_date(now)
+            store = LiveStore(world.warehouse, market.book)
+            row = store.session_row(session)
+            if row is None:
+                return dg.SkipReason(f"Nobody began to trade the session of {session}.")
+            if row.ended_why in ("closed", "halted"):
+                return dg.SkipReason(f"The session of {session} was ended: {row.ended_why}.")
+            if is_held(world.warehouse, store.lock_name):
+                return dg.SkipReason("The book is led by a loop that Dagster does not know.")
+        finally:
+            world.close()
+        return request_of(f"{market.name}/live_again/{session}", now, partition_key=session.isoformat())
+
+    return tick
+
+
 def _graph(context: dg.SensorEvaluationContext) -> Callable[[], Any]:
     """The asset graph of the code location that the sensor is part of, when it is needed."""
 
@@ -301,6 +342,7 @@ def build(open_world: OpenWorld, running: Collection[str] = ()) -> list[dg.Senso
     return [
         *(catch_up(market, open_world, status[market.name]) for market in MARKETS.values()),
         *(revisions(market, open_world, status[market.name]) for market in MARKETS.values()),
+        *(live_again(market, open_world) for market in MARKETS.values()),
         inbox.sensor(open_world),
         alert_sensor.sensor(open_world),
         reaper(open_world),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dagster as dg
 
 from trading_pipeline.checks import judgement_checks as judgements
+from trading_pipeline.checks import live_checks as live
 from trading_pipeline.checks import market_checks as tables
 from trading_pipeline.checks import premarket_checks as premarket
 from trading_pipeline.checks import receipts
 from trading_pipeline.checks.factory import Check
 from trading_pipeline.reports.daily import place_of as briefing_place
+from trading_pipeline.reports.premarket.gather import place_of as premarket_place
 from trading_pipeline.reports.tearsheets.places import index_place
 from trading_pipeline.storage.io_managers import SERVED
 from trading_pipeline.tables import (
@@ -22,6 +24,7 @@ from trading_pipeline.tables import (
     RECEIVED_NEWS,
     RECEIVED_STATEMENTS,
 )
+from trading_pipeline.tables.live import ACCOUNTS, POSITIONS, TRADES
 
 WARN = dg.AssetCheckSeverity.WARN
 
@@ -267,6 +270,45 @@ CHECKS: tuple[Check, ...] = (
         "Each name with a snapshot has a bias of the same moment.",
         premarket.prepared_names_lean,
     ),
+    Check(
+        "live_sessions",
+        "ended_as_planned",
+        "Each session that was begun ended with the close or by the kill switch.",
+        live.ended_as_planned,
+    ),
+    Check(
+        "trade_signals",
+        "outcomes_follow",
+        "A signal was ordered where an entry of its size exists, and refused for a reason where none does.",
+        live.outcomes_follow,
+    ),
+    Check(
+        "market_analysis",
+        "multipliers_in_bounds",
+        "No analysis scales a signal by less than a half or more than two.",
+        live.multipliers_in_bounds,
+    ),
+    Check(
+        "orders",
+        "states_follow",
+        "Each order went through states that follow one another, and was executed as it was placed.",
+        live.states_follow,
+    ),
+    Check(
+        "fills",
+        "fees_and_prices",
+        "Each execution has a positive price and quantity, and no negative fee.",
+        live.fees_and_prices,
+    ),
+    *(
+        Check(
+            table.name,
+            "reconciled",
+            "What it says follows from the fills, to the cent and the share.",
+            live.reconciled(table),
+        )
+        for table in (POSITIONS, TRADES, ACCOUNTS)
+    ),
     *(
         Check(
             name,
@@ -274,6 +316,10 @@ CHECKS: tuple[Check, ...] = (
             "Each session has its page; it is whole, fetches nothing and says what is simulated.",
             tables.pages_are_whole(place_of),
         )
-        for name, place_of in (("daily_briefing", briefing_place), ("tearsheets", index_place))
+        for name, place_of in (
+            ("daily_briefing", briefing_place),
+            ("tearsheets", index_place),
+            ("premarket_briefing", premarket_place),
+        )
     ),
 )

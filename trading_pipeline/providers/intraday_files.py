@@ -110,6 +110,10 @@ class IntradayFiles:
         """Whether the files hold a bar of `symbol`, in whatever spelling of its class mark (BRK.B, BRK-B)."""
         return any((key_of(symbol), interval) in self._content().held for interval in MINUTES)
 
+    def symbols(self) -> list[str]:
+        """Every symbol the files hold a bar of, as they spell it, sorted."""
+        return sorted(self._content().rows["symbol"].unique())
+
     def reach(self, interval: Interval) -> timedelta | None:
         """None: as far as the files go."""
         return None

@@ -20,6 +20,7 @@ from trading_pipeline.markets import US
 from trading_pipeline.providers.base import DailyBarsBatch, Failure
 from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.reports.daily import place_of
+from trading_pipeline.reports.premarket import place_of as premarket_place
 from trading_pipeline.reports.tearsheets import index_place
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage import files
@@ -83,7 +84,9 @@ def sound(new_site: NewSite) -> Sound:
     bare.run(jobs.market_data_name(US), BARS_FROM, XNYS.offset(FIRST, -1))
     published = site.run(jobs.end_of_day_name(US), FIRST, DAY)
     prepared = site.run(jobs.premarket_name(US), FIRST, DAY, only=PREMARKET)
-    return Sound(site, [*published.get_asset_check_evaluations(), *prepared.get_asset_check_evaluations()])
+    traded = site.run(jobs.live_name(US), DAY, DAY)
+    runs = (published, prepared, traded)
+    return Sound(site, [each for run in runs for each in run.get_asset_check_evaluations()])
 
 
 @pytest.fixture
@@ -399,6 +402,67 @@ def bias_against_its_score(world: World) -> None:
 @fault("daily_bias/prepared_names_lean", "daily_bias/warehouse_agrees")
 def names_without_a_bias(world: World) -> None:
     republish(world, DAILY_BIAS, lambda rows: rows.tail(-2))
+
+
+def tamper(world: World, statement: str) -> None:
+    """Change the live tables as no program of ours can: past their triggers and constraints."""
+    table = statement.split()[1 if statement.startswith("UPDATE") else 2]
+    drop = (
+        "DO $$ DECLARE c text; BEGIN FOR c IN SELECT conname FROM pg_constraint "
+        f"WHERE conrelid = '{table}'::regclass AND contype = 'c' LOOP "
+        f"EXECUTE format('ALTER TABLE {table} DROP CONSTRAINT %I', c); END LOOP; END $$"
+    )
+    with connect(world.warehouse.url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(drop.encode())
+        assert connection.execute(statement.encode()).rowcount
+
+
+@fault("live_sessions/ended_as_planned")
+def session_broken_off(world: World) -> None:
+    tamper(world, "UPDATE live_sessions SET ended_why = 'interrupted'")
+
+
+@fault("trade_signals/outcomes_follow")
+def signal_of_another_size(world: World) -> None:
+    tamper(world, "UPDATE trade_signals SET quantity = quantity + 1 WHERE outcome = 'ordered'")
+
+
+@fault("market_analysis/multipliers_in_bounds")
+def five_times_as_bold(world: World) -> None:
+    tamper(world, "UPDATE market_analysis SET long = 5")
+
+
+@fault("orders/states_follow")
+def orders_never_accepted(world: World) -> None:
+    tamper(world, "DELETE FROM order_events WHERE sequence = 1")
+
+
+@fault("fills/fees_and_prices")
+def broker_that_pays(world: World) -> None:
+    tamper(world, "UPDATE fills SET fee = -1")
+
+
+@fault("positions/reconciled")
+def shares_from_nowhere(world: World) -> None:
+    columns = "book, session, instrument_id, ticker, quantity, average_price, market_price, market_value, unrealised"
+    tamper(world, f"INSERT INTO positions ({columns}) VALUES ('paper', '{DAY}', 'us:Q1', 'Q1', 1, 10, 10, 10, 0)")
+
+
+@fault("trades/reconciled")
+def cent_more_of_a_trade(world: World) -> None:
+    tamper(world, "UPDATE trades SET pnl = pnl + 0.01")
+
+
+@fault("accounts/reconciled")
+def cent_more_in_the_account(world: World) -> None:
+    tamper(world, "UPDATE accounts SET cash = cash + 0.01")
+
+
+@fault("premarket_briefing/pages_are_whole")
+def premarket_page_cut_short(world: World) -> None:
+    place = premarket_place(US, DAY)
+    files.put_text(world.settings, place, files.text_of(world.settings, place)[:200])
 
 
 @fault("tearsheets/pages_are_whole")

@@ -44,7 +44,8 @@ def one_run(bare_site: NewSite) -> Site:
 def test_every_registered_asset_is_under_the_promises() -> None:
     """The market's declared tables and the assets without a table of their own: none is missing."""
     assert set(ALL_TABLES) <= set(ASSETS)
-    assert set(ASSETS) - set(ALL_TABLES) == {"market_data", "daily_briefing", "tearsheets"}
+    pages = {"daily_briefing", "tearsheets", "premarket_briefing"}
+    assert set(ASSETS) - set(ALL_TABLES) == {"market_data", *pages}
 
 
 @pytest.mark.parametrize("name", DERIVED)

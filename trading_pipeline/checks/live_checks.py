@@ -1,0 +1,151 @@
+"""What must be true of a session that was traded: of its signals, orders, fills and ledger.
+
+What belongs here: looking at the live tables of a market's paper book. What does not: replays, which are nobody's
+asset.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from trading_pipeline.checks.factory import Finding, Look, Sight
+from trading_pipeline.checks.market_checks import say
+from trading_pipeline.research.bars.best_view import in_force
+from trading_pipeline.research.bars.daily import effective
+from trading_pipeline.tables import CORPORATE_ACTIONS, Table
+from trading_pipeline.tables.live import (
+    ACCOUNTS,
+    FILLS,
+    LIVE_SESSIONS,
+    MARKET_ANALYSIS,
+    ORDER_EVENTS,
+    ORDERS,
+    POSITIONS,
+    TRADE_SIGNALS,
+    TRADES,
+)
+
+if TYPE_CHECKING:
+    from trading_pipeline.research.ledger import Ledger
+    from trading_pipeline.storage.live_store import LiveStore
+
+_ENOUGH = 3
+"""How many faults are told in words."""
+
+
+def _store(sight: Sight) -> LiveStore:
+    from trading_pipeline.storage.live_store import LiveStore
+
+    return LiveStore(sight.world.warehouse, sight.market.book)
+
+
+def _rows(sight: Sight, table: Table) -> pl.DataFrame:
+    return _store(sight).read(table).filter(pl.col("session").is_in(list(sight.sessions)))
+
+
+def _found(faults: list[str], sound: str, **numbers: int) -> Finding:
+    return Finding(not faults, "; ".join(faults[:_ENOUGH]) if faults else sound, {"faults": len(faults), **numbers})
+
+
+def ended_as_planned(sight: Sight) -> Finding:
+    """Each session that was begun ended with the close or by the kill switch, and says so."""
+    rows = _rows(sight, LIVE_SESSIONS)
+    wrong = rows.filter(~pl.col("ended_why").is_in(["closed", "halted"]).fill_null(False))
+    faults = [
+        f"{row['session']}: {row['ended_why'] or 'it never ended'}"
+        for row in wrong.sort("session").iter_rows(named=True)
+    ]
+    return _found(faults, f"All of {rows.height} ended as planned.", sessions=rows.height)
+
+
+def outcomes_follow(sight: Sight) -> Finding:
+    """A signal was ordered where an entry of its size exists, and refused for a reason where none does."""
+    signals, orders = _rows(sight, TRADE_SIGNALS), _rows(sight, ORDERS)
+    entries = orders.filter(pl.col("role") == "entry").group_by("signal_id").agg(ordered=pl.col("quantity").sum())
+    both = signals.join(entries, on="signal_id", how="left").with_columns(pl.col("ordered").fill_null(0))
+    taken = pl.col("outcome") == "ordered"
+    wrong = both.filter(
+        (taken != (pl.col("ordered") > 0))
+        | (pl.col("quantity") != pl.col("ordered"))
+        | (pl.col("outcome_reason") == "")
+    )
+    return Finding(
+        wrong.is_empty(),
+        say(f"All of {signals.height} signals have what they say.", "Outcome and orders differ", wrong["signal_id"]),
+        {"signals": signals.height, "wrong": wrong.height},
+    )
+
+
+def multipliers_in_bounds(sight: Sight) -> Finding:
+    """No analysis scales a signal by less than a half or more than two."""
+    rows = _rows(sight, MARKET_ANALYSIS)
+    names = ("mean_reversion", "trend_continuation", "long", "short")
+    wrong = rows.filter(pl.any_horizontal(~pl.col(name).is_between(0.5, 2) for name in names))
+    return Finding(wrong.is_empty(), f"{wrong.height} of {rows.height} are out of bounds.", {"rows": rows.height})
+
+
+def states_follow(sight: Sight) -> Finding:
+    """Each order went through states that follow one another, and was executed as it was placed."""
+    from trading_pipeline.research.ledger import order_faults
+
+    stored = _store(sight).read_all((ORDERS, ORDER_EVENTS, FILLS))
+    orders, events, fills = stored.values()
+    ours = orders.filter(pl.col("session").is_in(list(sight.sessions)))["order_id"]
+    faults = order_faults(orders, events, fills).filter(pl.col("order_id").is_in(ours.implode()))
+    return _found([f"{id_}: {fault}" for id_, fault in faults.iter_rows()], f"All of {len(ours)} do.", orders=len(ours))
+
+
+def fees_and_prices(sight: Sight) -> Finding:
+    """Each execution has a positive price and quantity, and no negative fee."""
+    rows = _rows(sight, FILLS)
+    wrong = rows.filter((pl.col("price") <= 0) | (pl.col("quantity") <= 0) | (pl.col("fee") < 0))
+    return Finding(
+        wrong.is_empty(),
+        say(f"All of {rows.height} fills do.", "Not so", wrong["fill_id"]),
+        {"fills": rows.height, "fees": round(float(rows["fee"].sum()), 2)},
+    )
+
+
+def reconciled(table: Table) -> Look:
+    """Looks for what a table of the ledger says otherwise than the fills, by a cent or a share."""
+
+    def look(sight: Sight) -> Finding:
+        from trading_pipeline.research.ledger import reconcile
+
+        stated, derived = _ledger(sight)
+        rows = stated[table.name]
+        compared: dict[str, Any] = {table.name: rows}
+        found = reconcile(derived, **compared)
+        return _found(
+            found["says"].to_list(), f"{rows.height} rows follow from the fills to the cent.", rows=rows.height
+        )
+
+    return look
+
+
+def _ledger(sight: Sight) -> tuple[dict[str, pl.DataFrame], Ledger]:
+    """What positions, trades and accounts say of the sessions that ended, and what the fills come to."""
+    from trading_pipeline.research.ledger import ledger
+
+    stored = _store(sight).read_all((LIVE_SESSIONS, POSITIONS, TRADES, ACCOUNTS, TRADE_SIGNALS, ORDERS, FILLS))
+    accounts, begun = stored[ACCOUNTS.name], stored[LIVE_SESSIONS.name].sort("session")
+    sessions: list[date] = accounts.filter(pl.col("session").is_in(list(sight.sessions)))["session"].to_list()
+    prices = stored[POSITIONS.name].select("session", "instrument_id", price="market_price")
+    actions = in_force(sight.world.lake.read(sight.market.name, CORPORATE_ACTIONS), sight.world.as_of)
+    cash = float(begun["equity"][0]) if begun.height else sight.world.settings.portfolio_value
+    derived = ledger(
+        stored[ORDERS.name],
+        stored[FILLS.name],
+        prices,
+        sessions,
+        cash,
+        effective(actions),
+        stored[TRADE_SIGNALS.name],
+    )
+    within = {
+        name: stored[name].filter(pl.col("session").is_in(sessions)) for name in ("positions", "trades", "accounts")
+    }
+    return within, derived

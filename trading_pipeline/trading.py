@@ -1,0 +1,188 @@
+"""Leading a session of a world: today's on paper, or a recorded one once more.
+
+What belongs here: handing the loop what the world holds (names, levels, minutes, broker, book, desk). What does not:
+the loop (`live/`), and when it is started (`automation/`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from trading_pipeline.errors import InputRefused, LiveOnly
+from trading_pipeline.live.inputs import SessionInputs, inputs_from_minutes, read_inputs
+from trading_pipeline.live.loop import Beat, LoopSettings, SessionResult, run_session
+from trading_pipeline.markets import Market
+from trading_pipeline.sessions import calendar
+from trading_pipeline.storage.live_store import LiveStore
+from trading_pipeline.tables import INTRADAY_BARS, PREMARKET_SNAPSHOTS
+from trading_pipeline.world import World
+
+if TYPE_CHECKING:
+    from trading_pipeline.providers.intraday import IntradayProvider
+
+EARLY = timedelta(minutes=30)
+"""How long before the open a loop may be started; it waits."""
+
+
+def loop_settings(world: World) -> LoopSettings:
+    """What of the world's settings concerns the loop."""
+    settings = world.settings
+    return LoopSettings(
+        tick_seconds=settings.live_tick_seconds,
+        stale_seconds=settings.live_stale_seconds,
+        log_days=settings.live_log_days,
+        portfolio_value=settings.portfolio_value,
+        validation=settings.live_validation == "claude",
+    )
+
+
+def trade(
+    world: World,
+    market: Market,
+    session: date,
+    *,
+    run_id: str = "",
+    heartbeat: Callable[[Beat], None] = lambda beat: None,
+) -> SessionResult:
+    """Lead the session under way, or about to open, to its end: signals, orders and the ledger of the paper book.
+
+    `LiveOnly` where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes.
+    What else `run_session` raises is raised here.
+    """
+    from trading_pipeline.alerts.falls import enqueue_falls
+    from trading_pipeline.analyst import Desk
+    from trading_pipeline.brokers.registry import broker_named
+    from trading_pipeline.live.feed import LiveFeed
+    from trading_pipeline.storage.model_calls import PostgresLedger
+
+    exchange, now = calendar(market.exchange), world.now()
+    if not exchange.open_at(session) - EARLY <= now < exchange.close_at(session):
+        raise LiveOnly(
+            f"The session of {session} is not under way",
+            f"make replay SESSION={session} goes through a recorded one"
+            if now >= exchange.close_at(session)
+            else f"Start it from {exchange.open_at(session) - EARLY:%H:%M} UTC on",
+        )
+    provider = _minutes(world, "Set INTRADAY_PROVIDER to who tells them")
+    inputs = read_inputs(
+        world.lake,
+        market,
+        session,
+        benchmark_id=world.index_of(market).benchmark,
+        stale_after=timedelta(seconds=world.settings.live_stale_seconds),
+    )
+    ids = _symbols(world, market, provider, inputs.context.names)
+    desk = (
+        Desk(world.settings, PostgresLedger(world.warehouse), world.clock)
+        if world.settings.anthropic_api_key
+        else nullcontext()
+    )
+    with desk as asked:
+        return run_session(
+            inputs,
+            LiveFeed(provider, market, session, ids),
+            broker_named(world.settings, market=market.name),
+            LiveStore(world.warehouse, market.book),
+            loop_settings(world),
+            run_id=run_id,
+            clock=world.clock,
+            sleep=world.sleep,
+            desk=asked,
+            halted=lambda: halted(world),
+            heartbeat=heartbeat,
+            on_falls=lambda falls: enqueue_falls(world, market, session, falls),
+        )
+
+
+def replay_session(
+    world: World,
+    market: Market,
+    session: date,
+    *,
+    book: str | None = None,
+    resume: bool = False,
+    heartbeat: Callable[[Beat], None] = lambda beat: None,
+) -> SessionResult:
+    """Go through a recorded session with the live loop, into a book of its own.
+
+    Levels and biases are those of the premarket where the session has one, else made of the minutes themselves. Minutes
+    are those stored, else those that the provider tells still. `InputRefused` where there are none.
+    """
+    from trading_pipeline.live.feed import bars_of_provider, recorded_bars
+    from trading_pipeline.live.replay import replay
+
+    inputs, told = _replay_inputs(world, market, session)
+    stored = recorded_bars(world.lake.read(market.name, INTRADAY_BARS, session, session), world.intraday_priority)
+    if stored.is_empty():
+        provider = _minutes(world, "Receive intraday_bars of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")
+        stored = bars_of_provider(provider, market, session, told, world.now())
+    return replay(
+        inputs,
+        stored,
+        world.warehouse,
+        loop_settings(world),
+        book=book,
+        resume=resume,
+        heartbeat=heartbeat,
+    )
+
+
+def halted(world: World) -> str | None:
+    """Why trading is halted by setting or file; None where it is not. The database's flag is the loop's to look at."""
+    if world.settings.trading_halted:
+        return "TRADING_HALTED is set"
+    return f"{world.settings.halt_file} is there" if world.settings.halt_file.exists() else None
+
+
+def _replay_inputs(world: World, market: Market, session: date) -> tuple[SessionInputs, dict[str, str]]:
+    stale_after = timedelta(seconds=world.settings.live_stale_seconds)
+    if world.lake.latest(market.name, PREMARKET_SNAPSHOTS, [session]).height:
+        benchmark = world.index_of(market).benchmark
+        inputs = read_inputs(world.lake, market, session, benchmark_id=benchmark, stale_after=stale_after)
+        provider = world.intraday_provider
+        return inputs, _symbols(world, market, provider, inputs.context.names) if provider else {}
+    provider = _minutes(world, "Materialize the premarket of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")
+    tickers = _told_by(world, provider)
+    ids = dict(zip(tickers, world.instruments(market).ids_of(tickers, session), strict=True))
+    inputs = inputs_from_minutes(provider, market, session, ids, now=world.now(), stale_after=stale_after)
+    return inputs, ids
+
+
+def _told_by(world: World, provider: IntradayProvider) -> list[str]:
+    """The symbols that a provider of files holds, or those on the watchlist."""
+    held = getattr(provider, "symbols", None)
+    symbols = (
+        list(held()) if callable(held) else [ticker for m in world.settings.markets for ticker in _watch(world, m)]
+    )
+    if not symbols:
+        raise InputRefused(
+            "Nobody is prepared for the session, and no name is known to follow",
+            "Materialize its premarket, put names on the watchlist, or bring minutes in files (INTRADAY_FILES)",
+        )
+    return symbols
+
+
+def _watch(world: World, name: str) -> list[str]:
+    from trading_pipeline.markets import market_named
+
+    return world.watched(market_named(name))
+
+
+def _minutes(world: World, remedy: str) -> IntradayProvider:
+    provider = world.intraday_provider
+    if provider is None:
+        raise InputRefused("No provider of intraday bars is set", remedy)
+    return provider
+
+
+def _symbols(world: World, market: Market, provider: IntradayProvider, names: pl.DataFrame) -> dict[str, str]:
+    """Instrument id by the symbol `provider` knows it under, of those it covers."""
+    ids = sorted(names["instrument_id"].to_list())
+    today = calendar(market.exchange).local_date(world.now())
+    symbols = world.instruments(market).provider_symbols(ids, provider.name, today)
+    return {symbol: id_ for symbol, id_ in zip(symbols, ids, strict=True) if provider.covers(symbol)}

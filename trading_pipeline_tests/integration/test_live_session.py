@@ -1,0 +1,192 @@
+"""The session under way as Dagster leads it: one run, its heartbeats, and the promises of what is made tick by tick.
+
+What the loop does is held in `integration/live/`; here it is a job on a site that was prepared like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from trading_pipeline.assets.live import TABLES
+from trading_pipeline.automation import jobs, sensors
+from trading_pipeline.definitions import build_definitions
+from trading_pipeline.errors import LiveOnly
+from trading_pipeline.markets import US
+from trading_pipeline.storage.live_store import LiveStore
+from trading_pipeline.tables.live import LIVE_SESSIONS, LIVE_TABLES
+from trading_pipeline.trading import trade
+from trading_pipeline_tests.promises import EVE, FIRST, XNYS, Site, Worker, differences, final_at
+
+NewSite = Callable[[], Site]
+LIVE = jobs.live_name(US)
+OPENS = XNYS.open_at(FIRST)
+UNREPEATED = ("run_id", "started_at", "heartbeat_at", "ended_at", "compute_ms")
+"""What of a session no rerun repeats: who led it and how long it took."""
+
+
+@pytest.fixture(scope="module")
+def prepared(begun_site: NewSite) -> Site:
+    """A site on which the session ahead was prepared before its open."""
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), EVE, EVE)
+    site.run(jobs.premarket_name(US), FIRST, FIRST, now=OPENS - timedelta(minutes=50))
+    return site
+
+
+@pytest.fixture(scope="module")
+def ready(prepared: Site, new_site: NewSite) -> NewSite:
+    """Makes copies of it, on instances that remember everything."""
+    return lambda: prepared.copy_to(new_site())
+
+
+def rows(site: Site) -> dict[str, pl.DataFrame]:
+    """What the paper book holds of the session, by table."""
+    world = site.world(OPENS)
+    try:
+        store = LiveStore(world.warehouse, US.book)
+        return {name: store.read(table, FIRST) for name, table in LIVE_TABLES.items()}
+    finally:
+        world.close()
+
+
+def the_same(ours: dict[str, pl.DataFrame], theirs: dict[str, pl.DataFrame]) -> list[str]:
+    return [
+        line
+        for name in ours
+        for line in differences(
+            name, ours[name].drop(UNREPEATED, strict=False), theirs[name].drop(UNREPEATED, strict=False)
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def led(ready: NewSite) -> tuple[Site, dg.ExecuteInProcessResult]:
+    """A site whose session was led from before the open to the close by one run."""
+    site = ready()
+    return site, site.run(LIVE, FIRST, FIRST)
+
+
+@pytest.fixture(scope="module")
+def whole(led: tuple[Site, dg.ExecuteInProcessResult]) -> dict[str, pl.DataFrame]:
+    """What that session left."""
+    return rows(led[0])
+
+
+def test_one_run_makes_every_live_asset_and_its_checks_pass(led: tuple[Site, dg.ExecuteInProcessResult]) -> None:
+    _, result = led
+    made = {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
+    assert made == {table.name for table in TABLES}
+    said = result.get_asset_check_evaluations()
+    assert {each.asset_key.path[-1] for each in said} == made
+    assert [f"{each.asset_key}: {each.description}" for each in said if not each.passed] == []
+
+
+def test_there_is_something_to_compare(whole: dict[str, pl.DataFrame]) -> None:
+    """An idle session would keep every promise."""
+    assert whole["live_ticks"].height == 390
+    for name in ("trade_signals", "orders", "order_events", "fills", "trades", "accounts", "market_analysis"):
+        assert whole[name].height > 0, name
+    assert whole["live_sessions"]["ended_why"].to_list() == ["closed"]
+
+
+def test_heartbeats_are_observations_of_the_session(led: tuple[Site, dg.ExecuteInProcessResult]) -> None:
+    site, _ = led
+    found = site.instance.fetch_observations(dg.AssetKey([US.name, LIVE_SESSIONS.name]), limit=1000).records
+    beats = [record.asset_observation for record in found]
+    assert len(beats) > 10
+    assert {beat.partition for beat in beats if beat} == {FIRST.isoformat()}
+    latest = beats[0]
+    assert latest is not None
+    assert {"tick", "fresh", "entries", "signals", "orders", "fills", "equity"} <= set(latest.metadata)
+
+
+def test_a_session_that_is_over_is_left_as_it_is(
+    led: tuple[Site, dg.ExecuteInProcessResult], whole: dict[str, pl.DataFrame]
+) -> None:
+    site, _ = led
+    site.run(LIVE, FIRST, FIRST)
+    again = rows(site)
+    assert all(again[name].equals(whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        (OPENS + timedelta(hours=7), f"make replay SESSION={FIRST}"),
+        (OPENS - timedelta(hours=3), "Start it from"),
+    ],
+)
+def test_only_the_session_under_way_is_traded(prepared: Site, now: datetime, says: str) -> None:
+    world = prepared.trading_world(now)
+    try:
+        with pytest.raises(LiveOnly, match=says):
+            trade(world, US, FIRST)
+    finally:
+        world.close()
+
+
+def test_sessions_are_traded_one_by_one(prepared: Site) -> None:
+    with pytest.raises(LiveOnly, match="one by one"):
+        prepared.run(LIVE, FIRST, XNYS.offset(FIRST, 1), now=OPENS)
+
+
+def test_a_killed_run_is_led_on_without_loss_or_double(ready: NewSite, whole: dict[str, pl.DataFrame]) -> None:
+    """Killed after a tick was written and before its orders were placed, in the middle of one, and late in the day."""
+    site = ready()
+    worker = Worker(site, LIVE, FIRST)
+    for ticks, after in ((45, True), (100, False), (120, True)):
+        assert worker.start(die_at=ticks, after=after).end().exit_code == -9
+    assert worker.start().end().complaint == ""
+    worker.close()
+    assert the_same(rows(site), whole) == []
+
+
+def test_a_second_loop_is_refused_and_changes_nothing(ready: NewSite, whole: dict[str, pl.DataFrame]) -> None:
+    site = ready()
+    workers = [Worker(site, LIVE, FIRST) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    fates = [worker.end() for worker in workers]
+    for worker in workers:
+        worker.close()
+    refused = [fate.complaint for fate in fates if fate.exit_code]
+    assert all("is led by another loop" in complaint for complaint in refused)
+    assert len(refused) <= 1
+    assert the_same(rows(site), whole) == []
+
+
+class TestLeadingOn:
+    """The sensor that begins a dead run of the session under way again."""
+
+    NOON = OPENS + timedelta(hours=3)
+
+    def tick(self, site: Site, now: datetime) -> dg.RunRequest | str:
+        definitions = build_definitions(site.settings, open_world=lambda: site.world(now))
+        sensor = sensors.live_again(US, lambda: site.world(now))
+        context = dg.build_sensor_context(instance=site.instance, definitions=definitions)
+        answer = sensor.evaluate_tick(context)
+        if answer.run_requests:
+            (request,) = answer.run_requests
+            return request
+        return str(answer.skip_message)
+
+    def test_a_session_whose_run_died_is_requested_again(self, ready: NewSite) -> None:
+        site = ready()
+        worker = Worker(site, LIVE, FIRST)
+        assert worker.start(die_at=30).end().exit_code == -9
+        worker.close()
+        request = self.tick(site, self.NOON)
+        assert isinstance(request, dg.RunRequest)
+        assert request.partition_key == FIRST.isoformat()
+
+    def test_one_that_nobody_began_is_left_to_the_schedule(self, prepared: Site) -> None:
+        assert self.tick(prepared, self.NOON) == f"Nobody began to trade the session of {FIRST}."
+
+    def test_one_that_is_over_is_not_begun_again(self, led: tuple[Site, dg.ExecuteInProcessResult]) -> None:
+        assert self.tick(led[0], self.NOON) == f"The session of {FIRST} was ended: closed."
+        assert self.tick(led[0], final_at(US, FIRST)) == "XNYS is closed."
