@@ -16,8 +16,8 @@ from datetime import date
 import polars as pl
 
 from trading_pipeline.research.ledger.journal import journal as journal_of
-from trading_pipeline.research.ledger.journal import usable_actions, usable_prices
-from trading_pipeline.research.money import from_micros, micros, to_micros
+from trading_pipeline.research.ledger.marks import last_prices, usable_actions
+from trading_pipeline.research.money import MICROS, from_micros, micros, to_micros
 
 SIGNALS = pl.Schema({"signal_id": pl.String(), "setup": pl.String()})
 
@@ -82,9 +82,8 @@ def positions(
         .explode("place")
     )
     held = held.with_columns(axis.gather(held["place"].cast(pl.UInt32)))
-    return valued(held.join(_marks(held, prices, actions), on=["session", "instrument_id"], how="left")).sort(
-        "session", "instrument_id"
-    )
+    marks = last_prices(held, prices, usable_actions(actions), before=False)
+    return valued(held.join(marks, on=["session", "instrument_id"], how="left")).sort("session", "instrument_id")
 
 
 def valued(held: pl.DataFrame) -> pl.DataFrame:
@@ -93,7 +92,7 @@ def valued(held: pl.DataFrame) -> pl.DataFrame:
     held: [session, instrument_id, ticker, shares, cost (millionths), price (units; null: unknown, valued at cost)].
     """
     value = pl.coalesce(pl.col("shares") * to_micros(pl.col("price")), "cost")
-    average = pl.col("cost") / pl.col("shares") / 1e6
+    average = pl.col("cost") / (pl.col("shares") * MICROS)
     return held.with_columns(value=value).select(
         "session",
         "instrument_id",
@@ -104,34 +103,6 @@ def valued(held: pl.DataFrame) -> pl.DataFrame:
         market_value=from_micros(pl.col("value")),
         unrealised=from_micros(pl.col("value") - pl.col("cost")),
     )
-
-
-def _marks(held: pl.DataFrame, prices: pl.DataFrame, actions: pl.DataFrame | None) -> pl.DataFrame:
-    """[session, instrument_id, price]: the last one up to each session of `held`, in its basis; null before one."""
-    keys = held.select("session", "instrument_id").sort("session")
-    known = usable_prices(prices).with_columns(quoted=pl.col("session"))
-    marks = keys.join_asof(known, on="session", by="instrument_id", strategy="backward", check_sortedness=False)
-    splits = None if actions is None else usable_actions(actions).filter(pl.col("kind") == "split")
-    if splits is None or splits.is_empty():
-        return marks.drop("quoted")
-    factor = splits.sort("session").select(
-        "session", "instrument_id", factor=pl.col("value").cum_prod().over("instrument_id")
-    )
-
-    def at(day: str, name: str) -> pl.DataFrame:
-        found = marks.drop_nulls(day).sort(day)
-        asof = found.join_asof(
-            factor.rename({"session": day, "factor": name}),
-            on=day,
-            by="instrument_id",
-            strategy="backward",
-            check_sortedness=False,
-        )
-        return asof.select("session", "instrument_id", pl.col(name).fill_null(1.0))
-
-    key = ["session", "instrument_id"]
-    marks = marks.join(at("session", "now"), on=key, how="left").join(at("quoted", "then"), on=key, how="left")
-    return marks.select(*key, price=pl.col("price") * pl.col("then") / pl.col("now"))
 
 
 def trades(
@@ -166,8 +137,8 @@ def trades(
         quantity=(pl.col("shares").abs() * pl.col("later")).max().round().cast(pl.Int64),
         opened_at=pl.col("at").first(),
         closed_at=pl.col("at").last(),
-        entry_price=pl.col("money").filter(opens).sum().abs() / turned / 1e6,
-        exit_price=pl.col("money").filter(closes & ~opens).sum().abs() / turned / 1e6,
+        entry_price=pl.col("money").filter(opens).sum().abs() / (turned * MICROS),
+        exit_price=pl.col("money").filter(closes & ~opens).sum().abs() / (turned * MICROS),
         fees=pl.col("fee").sum(),
         income=pl.col("income").sum(),
         pnl=(pl.col("money") + pl.col("income") - pl.col("fee")).sum(),

@@ -14,7 +14,8 @@ import polars as pl
 
 from trading_pipeline.research.ledger.derived import valued
 from trading_pipeline.research.ledger.holding import Holding, Move
-from trading_pipeline.research.ledger.journal import FILL, PAYMENT, SPLIT, checked, ranked, step, usable_actions
+from trading_pipeline.research.ledger.journal import FILL, PAYMENT, SPLIT, checked, ranked, step
+from trading_pipeline.research.ledger.marks import usable_actions
 from trading_pipeline.research.money import MICROS, micros
 
 _Place = tuple[datetime, int, str]
@@ -144,7 +145,7 @@ class Exposure:
         new = new.filter(pl.Series([fill_id not in self._seen for fill_id in new["fill_id"]], dtype=pl.Boolean))
         if new.is_empty():
             return
-        if (new["session"] != self.session).any():
+        if new["session"].unique().to_list() != [self.session]:
             raise ValueError(f"fills of another session than {self.session}")
         lines = [line for name in new["instrument_id"].unique() if (line := self._lines.get(name)) is not None]
         before = pl.DataFrame(

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from trading_pipeline.research.ledger.holding import Holding, Move, amount_a_share, split_ratio
+from trading_pipeline.research.ledger.marks import last_prices, usable_actions
 from trading_pipeline.research.money import to_micros
 
 MOMENT = pl.Datetime("us", "UTC")
@@ -47,7 +48,7 @@ is `holding.Move`; money in millionths of the currency."""
 SPLIT, PAYMENT, FILL = 0, 1, 2
 _KIND = pl.col("kind").replace_strict({SPLIT: "split", PAYMENT: "payment", FILL: "fill"}, return_dtype=pl.String)
 _MOVES = pl.Schema({"event": pl.Int64(), **{name: JOURNAL[name] for name in Move._fields}})
-CASH_KINDS = ("dividend", "capital_gain")
+_PRICES = pl.Schema({"session": pl.Date(), "instrument_id": pl.String(), "price": pl.Float64()})
 
 
 def journal(
@@ -92,14 +93,6 @@ def checked(fills: pl.DataFrame) -> pl.DataFrame:
     return once
 
 
-def usable_actions(actions: pl.DataFrame) -> pl.DataFrame:
-    """[session, instrument_id, kind, value] of the actions that can be booked."""
-    kept = pl.col("kind").is_in(["split", *CASH_KINDS]) & (pl.col("value") > 0) & pl.col("value").is_finite()
-    if "withdrawn" in actions.columns:
-        kept &= ~pl.col("withdrawn")
-    return actions.filter(kept).select("session", "instrument_id", "kind", "value")
-
-
 def ranked(fills: pl.DataFrame, orders: pl.DataFrame, before: pl.DataFrame | None = None) -> pl.DataFrame:
     """`fills` with rank, the place among fills of one moment: 0 exits, 1 entries, 2 exits of entries of that moment.
 
@@ -140,9 +133,11 @@ def _events(
         fee=to_micros(pl.col("fee")),
         value=pl.lit(None, pl.Float64),
     )
-    if actions is not None and actions.height:
-        held = usable_actions(actions).join(fills.select("instrument_id").unique(), on="instrument_id", how="semi")
-        held = with_price_before(held, prices)
+    booked = usable_actions(actions)
+    booked = booked.join(fills.select("instrument_id").unique(), on="instrument_id", how="semi")
+    if booked.height:
+        known = prices if prices is not None else pl.DataFrame(schema=_PRICES)
+        held = booked.join(last_prices(booked, known, booked, before=True), on=["session", "instrument_id"], how="left")
         told = told.vstack(
             held.select(
                 "session",
@@ -161,26 +156,6 @@ def _events(
         )
     told = told.sort("instrument_id", "session", "kind", "at", "rank", "fill_id", "value", nulls_last=True)
     return told.with_columns(pl.col("ticker").forward_fill().over("instrument_id"))
-
-
-def with_price_before(actions: pl.DataFrame, prices: pl.DataFrame | None) -> pl.DataFrame:
-    """`actions` with price, the last one of a session before; null where there is none."""
-    if prices is None or prices.is_empty():
-        return actions.with_columns(price=pl.lit(None, pl.Float64))
-    return actions.sort("session").join_asof(
-        usable_prices(prices),
-        on="session",
-        by="instrument_id",
-        strategy="backward",
-        allow_exact_matches=False,
-        check_sortedness=False,
-    )
-
-
-def usable_prices(prices: pl.DataFrame) -> pl.DataFrame:
-    """[session, instrument_id, price] of the prices that are some, by session."""
-    known = (pl.col("price") > 0) & pl.col("price").is_finite()
-    return prices.filter(known).select("session", "instrument_id", "price").sort("session")
 
 
 def _folded(events: pl.DataFrame) -> Iterator[tuple[float, ...]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import polars as pl
 
 from trading_pipeline.research.ledger.journal import checked
-from trading_pipeline.research.money import from_micros, to_micros
+from trading_pipeline.research.money import MICROS, from_micros, to_micros
 
 FINAL = ("filled", "cancelled", "rejected", "expired")
 _AFTER = {
@@ -38,7 +38,7 @@ def order_states(orders: pl.DataFrame, events: pl.DataFrame, fills: pl.DataFrame
         .group_by("order_id")
         .agg(
             filled=pl.col("quantity").sum(),
-            average_price=pl.col("money").sum() / pl.col("quantity").sum() / 1e6,
+            average_price=pl.col("money").sum() / (pl.col("quantity").sum() * MICROS),
             fees=from_micros(to_micros(pl.col("fee")).sum()),
         )
     )

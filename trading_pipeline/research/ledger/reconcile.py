@@ -32,21 +32,21 @@ _ACCOUNT = {
     "equity": "equity",
     "realised": "realised profit",
     "unrealised": "unrealised profit",
-    "fees": "fees",
+    "fees": "sum of fees",
     "income": "income",
 }
 _POSITION = {
-    "quantity": "shares",
+    "quantity": "number of shares",
     "average_price": "average price",
     "market_price": "market price",
     "market_value": "market value",
     "unrealised": "unrealised profit",
 }
 _TRADE = {
-    "quantity": "shares",
+    "quantity": "number of shares",
     "entry_price": "entry price",
     "exit_price": "exit price",
-    "fees": "fees",
+    "fees": "sum of fees",
     "pnl": "profit",
     "income": "income",
 }

@@ -70,7 +70,8 @@ def sized(candidates: pl.DataFrame, account: Account, limits: Limits, by: Sequen
     stop holds, `least_stop_distance` at least; position_value; reward_to_risk, null without a target; limited_by, the
     shared limit that made an entry smaller than its own size, null where none did; refused_by, null where taken, else
     inputs, account, short_selling, held, environment, reward_to_risk, risk_per_trade, largest_position, wished_size,
-    buying_power, risk_per_day, risk_per_sector or open_heat, whichever speaks against it first; refused_because, one line.
+    buying_power, risk_per_day, risk_per_sector or open_heat, the first that speaks against it; refused_because, one
+    line.
 
     Raises `ValueError` where a column is missing or an account is there twice.
     """
