@@ -134,7 +134,7 @@ def trades(
         pl.col("ticker").last(),
         pl.col("signal_id").first(),
         side=pl.when(pl.col("opened").first() > 0).then(pl.lit("long")).otherwise(pl.lit("short")),
-        quantity=(pl.col("shares").abs() * pl.col("later")).max().round().cast(pl.Int64),
+        quantity=(pl.col("shares").abs() * pl.col("later")).max().round().cast(pl.Int64).clip(1),
         opened_at=pl.col("at").first(),
         closed_at=pl.col("at").last(),
         entry_price=pl.col("money").filter(opens).sum().abs() / (turned * MICROS),

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from trading_pipeline.research.ledger.derived import valued
 from trading_pipeline.research.ledger.holding import Holding, Move
-from trading_pipeline.research.ledger.journal import FILL, PAYMENT, SPLIT, checked, ranked, step
-from trading_pipeline.research.ledger.marks import usable_actions
+from trading_pipeline.research.ledger.journal import FILL, PAYMENT, SPLIT, checked, journal, ranked, step
+from trading_pipeline.research.ledger.marks import last_prices, usable_actions
 from trading_pipeline.research.money import MICROS, micros
 
 _Place = tuple[datetime, int, str]
@@ -82,6 +82,38 @@ class Exposure:
         self._marks: dict[str, float] = {}
         self._seen: set[str] = set()
         self._flow = _Flow()
+
+    @classmethod
+    def of(
+        cls,
+        orders: pl.DataFrame,
+        fills: pl.DataFrame,
+        cash: float,
+        session: date,
+        actions: pl.DataFrame | None = None,
+        prices: pl.DataFrame | None = None,
+    ) -> Exposure:
+        """As it is in `session` after all of `fills`, from the first one of the book on: for a loop that starts again.
+
+        All as for `ledger`. prices of the session itself are not marked; later fills are not taken in.
+        """
+        earlier, yesterday = pl.col("session") < session, session - timedelta(days=1)
+        booked = None if actions is None else actions.filter(earlier)
+        steps = journal(orders, fills.filter(earlier), booked, prices)
+        last = steps.group_by("instrument_id", maintain_order=True).last().filter(pl.col("shares") != 0)
+        exposure = cls(cash)
+        exposure.session = yesterday
+        exposure._cash += steps.select((pl.col("money") + pl.col("income") - pl.col("fee")).sum()).item()
+        for row in last.iter_rows(named=True):
+            held = Holding(row["shares"], row["cost"], row["trade"], row["ratio"])
+            exposure._lines[row["instrument_id"]] = _Line(row["ticker"], held)
+        if prices is not None:
+            keys = prices.select("instrument_id", session=pl.lit(yesterday))
+            marks = last_prices(keys, prices, usable_actions(actions), before=False).drop_nulls("price")
+            exposure.mark(marks.select("instrument_id", "price").rows())
+        exposure.begin(session, actions)
+        exposure.take(fills.filter(pl.col("session") == session), orders)
+        return exposure
 
     @property
     def cash(self) -> float:

@@ -132,9 +132,8 @@ def test_shares_and_average_cost_are_those_of_a_plain_account(book):
 @given(book=books())
 def test_a_trade_is_what_its_prices_say(book):
     for row in derived(book).trades.iter_rows(named=True):
-        way = 1 if row["side"] == "long" else -1
         assert row["opened_at"].date() <= row["closed_at"].date() == row["session"]
-        assert row["entry_price"] > 0 and row["quantity"] >= 0
+        assert row["entry_price"] > 0 and row["quantity"] > 0
     day, _, prices = book
     for row in ledger(day.orders, day.fills, prices, SESSIONS, CASH).trades.iter_rows(named=True):
         way = 1 if row["side"] == "long" else -1
@@ -202,6 +201,10 @@ def test_the_ledger_of_a_running_session_agrees_with_the_finished_one(book, seed
             exposure.positions(), whole.positions.filter(pl.col("session") == session), rel_tol=1e-9, abs_tol=2e-4
         )
         assert exposure.cash == expected["cash"]
+        again = Exposure.of(day.orders, day.fills, CASH, session, actions, prices)
+        again.mark(prices.filter(pl.col("session") == session).select("instrument_id", "price").rows())
+        assert again.account() == pytest.approx(exposure.account(), abs=2e-4 if actions.height else 1e-9)
+        assert_frame_equal(again.positions(), exposure.positions(), rel_tol=1e-9, abs_tol=2e-4)
 
 
 @QUICK
@@ -274,7 +277,6 @@ def test_an_update_costs_the_same_late_in_the_day():
     fills = fills.with_columns(at=pl.col("at").min() + pl.duration(microseconds=pl.int_range(pl.len())))
     exposure = Exposure(CASH)
     exposure.begin(fills["session"][0])
-    own = {start: orders[start : start + 20] for start in range(0, 40_000, 20)}
     by_id = orders.join(fills.select("order_id", "at"), on="order_id").sort("at").drop("at")
 
     def time_of(starts):
@@ -289,8 +291,7 @@ def test_an_update_costs_the_same_late_in_the_day():
     early = time_of(range(0, 1_000, 20))
     exposure.take(fills[1_000:39_000], by_id[1_000:39_000])
     late = time_of(range(39_000, 40_000, 20))
-    assert len(own) == 2_000
-    assert late < 3 * early
+    assert late < 5 * early
 
 
 # --- what a running ledger does not take ------------------------------------------------------------------------------
