@@ -39,7 +39,7 @@ class Bookkeeping:
 
     orders, events, fills: stored rows of the whole book, as of the start. cash_at_start: of the book. actions: of
     corporations, that move what is held. held: shares by instrument. prices: last ones. left_behind: instruments held
-    from earlier sessions. entries: money at risk of the session's entries, by order.
+    from earlier sessions and not flat since. entries: money at risk of the session's entries, by order.
 
     Cash and shares are counted on fill by fill, apart from `research.ledger`, which derives them from all fills at the
     end: the two must agree to the cent.
@@ -56,7 +56,7 @@ class Bookkeeping:
     cash_at_start: float
     held: dict[str, int]
     prices: dict[str, float]
-    left_behind: frozenset[str]
+    left_behind: set[str]
     entries: dict[str, float]
     _cash: int
     _filled: set[str]
@@ -80,6 +80,7 @@ class Bookkeeping:
         derived = ledger(orders, fills, known, [context.session], cash, actions)
         earlier = derived.journal.filter((pl.col("session") < context.session) | (pl.col("kind") != "fill"))
         last = earlier.group_by("instrument_id", maintain_order=True).agg(pl.col("shares").last())
+        flat = derived.journal.filter((pl.col("session") == context.session) & (pl.col("shares") == 0))
         today = orders.filter((pl.col("session") == context.session) & (pl.col("role") == "entry"))
         return cls(
             session=context.session,
@@ -94,7 +95,7 @@ class Bookkeeping:
             cash_at_start=cash,
             held=dict(derived.positions.select("instrument_id", "quantity").iter_rows()),
             prices=dict(derived.positions.select("instrument_id", "market_price").iter_rows()),
-            left_behind=frozenset(last.filter(pl.col("shares") != 0)["instrument_id"]),
+            left_behind=set(last.filter(pl.col("shares") != 0)["instrument_id"]) - set(flat["instrument_id"]),
             entries=dict(today.select("order_id", "risk").iter_rows()),
             _cash=micros(derived.accounts["cash"].item()),
             _filled=set(fills["order_id"]),
@@ -129,6 +130,8 @@ class Bookkeeping:
             self.held[row["instrument_id"]] = self.held.get(row["instrument_id"], 0) + shares
             self._cash -= shares * micros(row["price"]) + micros(row["fee"])
             self._filled.add(row["order_id"])
+            if self.held[row["instrument_id"]] == 0:
+                self.left_behind.discard(row["instrument_id"])
             self.prices.setdefault(row["instrument_id"], row["price"])
 
     def order(self, orders: Sequence[Order]) -> None:

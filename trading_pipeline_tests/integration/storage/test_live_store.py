@@ -115,8 +115,7 @@ def begun(warehouse: Warehouse, book: str = "paper") -> Iterator[OpenBook]:
 
 
 def counts(warehouse: Warehouse, book: str = "paper") -> dict[str, int]:
-    store = LiveStore(warehouse, book)
-    return {name: store.read(table).height for name, table in LIVE_TABLES.items()}
+    return {name: rows.height for name, rows in LiveStore(warehouse, book).read_all(LIVE_TABLES.values()).items()}
 
 
 def test_columns_and_keys_agree_with_the_declaration(warehouse):
