@@ -138,8 +138,8 @@ def passed(site: Site) -> dict[str, dict[str, bool]]:
             keys = [dg.AssetCheckKey(dg.AssetKey(["us", check.asset]), check.name) for check in CHECKS]
             found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     results: dict[str, dict[str, bool]] = {}
-    for key in keys:
-        results.setdefault(key.asset_key.path[-1], {})[key.name] = found[key].event.asset_check_evaluation.passed
+    for key, record in found.items():  # what no run of the site makes has none
+        results.setdefault(key.asset_key.path[-1], {})[key.name] = record.event.asset_check_evaluation.passed
     return results
 
 
@@ -278,19 +278,22 @@ def test_every_check_of_an_asset_shows_its_result(tab, served, passed, asset):
 
 def test_the_schedules_tick_on_the_exchanges_clock(tab, served):
     tab.goto(f"{served.address}/automation")
-    sync_api.expect(tab.get_by_text(re.compile("^Scheduled At")).filter(visible=True)).to_have_count(5)
+    sync_api.expect(tab.get_by_text(re.compile("^Scheduled At")).filter(visible=True)).to_have_count(11)
     lines = _lines(tab)
-    told = {name: lines[lines.index(name) + 1] for name in ("us_end_of_day", "asx_end_of_day", "us_market_week")}
+    named = ("us_end_of_day", "asx_end_of_day", "us_market_week", "us_premarket", "us_live")
+    told = {name: lines[lines.index(name) + 1] for name in named}
     assert re.fullmatch(r"Scheduled At 06:00 PM E[SD]T", told["us_end_of_day"])
     assert re.fullmatch(r"Scheduled At 06:00 PM (GMT\+1[01]|AE[SD]T)", told["asx_end_of_day"])
     assert re.fullmatch(r"Scheduled At 12:00 PM E[SD]T, only on Sunday", told["us_market_week"])
-    assert {"us_catch_up", "us_revisions", "inbox", "reaper", "run_failures"} <= set(lines)
+    assert re.fullmatch(r"Scheduled At 08:30 AM E[SD]T", told["us_premarket"])
+    assert re.fullmatch(r"Scheduled At 09:20 AM E[SD]T", told["us_live"])
+    assert {"us_catch_up", "us_revisions", "us_live_again", "inbox", "reaper", "run_failures"} <= set(lines)
 
 
 def test_the_runs_succeeded(tab, served):
     tab.goto(f"{served.address}/runs")
-    _see(tab, "us_market_data", "us_decisions")
-    sync_api.expect(tab.get_by_text("Success", exact=True)).to_have_count(2)
+    _see(tab, "us_market_data", "us_decisions", "us_premarket")
+    sync_api.expect(tab.get_by_text("Success", exact=True)).to_have_count(3)
     sync_api.expect(tab.get_by_text("Failure", exact=True)).to_have_count(0)
 
 
