@@ -10,6 +10,7 @@ from trading_pipeline.research import dips as science
 from trading_pipeline.research import fundamentals as fundamentals_science
 from trading_pipeline.research.bars.daily import effective, usable
 from trading_pipeline.research.dip_desk.causes import REFERENCE_LOOKBACK
+from trading_pipeline.research.risk import load_limits
 from trading_pipeline.tables import DIP_ANALYSIS, DIP_OPPORTUNITIES
 
 GROUP = "dips"
@@ -80,7 +81,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         DIP_ANALYSIS,
         group=GROUP,
         kinds={"polars", "deltalake", "postgres", "anthropic"},
-        code_version=f"1/{dip_desk.load_rules().version}",
+        code_version=f"1/{dip_desk.load_rules().version}/{load_limits(market.name).version}",
         description=(
             "Each dip on the desk in words: why it fell, whether that is temporary, the play, the risks and the size. "
             "The rules decide what to do; Claude, where a key is set, words it and scales the size within their range."

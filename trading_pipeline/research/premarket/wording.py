@@ -118,13 +118,15 @@ def _gap() -> pl.Expr:
 
 def _trend() -> pl.Expr:
     def beside(side: str, above: bool) -> pl.Expr:
-        """`above its 20- and 50-session average`, null where there is none."""
+        """`above its 20- and 50-session averages`, null where there is none."""
         chosen = [
             pl.when((pl.col("last_close").round(9) > pl.col(name).round(9)) == above).then(pl.lit(f"{length}-"))
             for name, length in _AVERAGES.items()
         ]
-        lengths = pl.concat_str(chosen, separator=" and ", ignore_nulls=True)
-        return pl.when(lengths != "").then(pl.format(f"{side} its {{}}session average", lengths))
+        listed = pl.concat_str(chosen, separator=", ", ignore_nulls=True)
+        lengths = listed.str.replace(", ([^,]+)$", " and ${1}")
+        noun = pl.when(listed.str.contains(",")).then(pl.lit("averages")).otherwise(pl.lit("average"))
+        return pl.when(listed != "").then(pl.format(f"{side} its {{}}session {{}}", lengths, noun))
 
     closed = pl.concat_str(beside("above", True), beside("below", False), separator=", ", ignore_nulls=True)
     crossed = pl.format(

@@ -280,7 +280,7 @@ def test_reasons_come_strongest_first_with_what_is_missing_last():
     assert lines[0].startswith("Long: it trades 2.0 % above yesterday's close, 100 % of an average day's range")
     assert lines[1].startswith("Short: the market's environment was C")
     assert lines[2] == (
-        "Neither way: yesterday it closed above its 200-session average, below its 20- and 50-session average; "
+        "Neither way: yesterday it closed above its 200-session average, below its 20- and 50-session averages; "
         "the 50-session average is above the 200-session one."
     )
     assert lines[-1] == (
