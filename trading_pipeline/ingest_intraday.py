@@ -201,7 +201,9 @@ def store(
         tickers, on="instrument_id", how="left", maintain_order="left"
     )
     told = placed(
-        pl.concat([batch.bars, batch.duplicates]).join(names, on="symbol", maintain_order="left").with_columns(
+        pl.concat([batch.bars, batch.duplicates])
+        .join(names, on="symbol", maintain_order="left")
+        .with_columns(
             ticker=pl.coalesce("ticker", "symbol"),
             interval=pl.lit(interval),
             provider=pl.lit(provider.name),
