@@ -84,8 +84,7 @@ def read_inputs(
 
     followed: `FOLLOWED`, the names to follow; None: those that have a snapshot of the session. benchmark_id: the index,
     which is followed beside them and never traded. delisted: instruments whose orders are over. as_of: versions
-    published up to that moment; None: the latest.
-    `InputRefused` where there is nobody to follow.
+    published up to that moment; None: the latest. `InputRefused` where there is nobody to follow.
     """
     exchange = calendar(market.exchange)
     before = exchange.offset(exchange.require(session), -1)

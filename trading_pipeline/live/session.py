@@ -36,6 +36,7 @@ from trading_pipeline.research.live import (
     market_analysis,
     signals,
 )
+from trading_pipeline.settings import Settings
 from trading_pipeline.storage.live_store import OpenBook
 from trading_pipeline.tables.live import (
     LIVE_LOOP_LOGS,
@@ -59,6 +60,17 @@ class LoopSettings:
     log_days: int = 30
     portfolio_value: float = 100_000.0
     validation: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> LoopSettings:
+        """Those of the project's settings."""
+        return cls(
+            tick_seconds=settings.live_tick_seconds,
+            stale_seconds=settings.live_stale_seconds,
+            log_days=settings.live_log_days,
+            portfolio_value=settings.portfolio_value,
+            validation=settings.live_validation != "off",
+        )
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import SecretStr
 
 from trading_pipeline.brokers.base import Book, Told
 from trading_pipeline.brokers.errors import BrokerUnreachable, NotReconciled, OrderUnplaceable
@@ -15,11 +16,12 @@ from trading_pipeline.brokers.simulated import SimulatedBroker
 from trading_pipeline.errors import AlreadyRunning
 from trading_pipeline.live.execution import Execution
 from trading_pipeline.live.feed import Fed, RecordedFeed
-from trading_pipeline.live.loop import Beat, LoopSettings
+from trading_pipeline.live.loop import Beat, LoopSettings, SessionResult
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage.live_store import LiveStore
 from trading_pipeline.storage.server import connect
+from trading_pipeline.storage.warehouse import Warehouse
 from trading_pipeline.tables.live import ACCOUNTS, FILLS, LIVE_LOOP_LOGS, LIVE_TICKS, ORDER_EVENTS, ORDERS
 from trading_pipeline_tests.live_sessions import MINUTE, SESSION, Day, Watch, lead
 
@@ -33,9 +35,30 @@ def ticks(warehouse: Any, book: str = "paper") -> pl.DataFrame:
     return LiveStore(warehouse, book).read(LIVE_TICKS, SESSION)
 
 
-def first_entry(warehouse: Any, day: Day) -> datetime:
-    """When the undisturbed day orders for the first time."""
-    return lead(day, warehouse, book="replay:undisturbed").orders["created_at"].min()  # type: ignore[return-value]
+@dataclass(frozen=True)
+class Undisturbed:
+    """What the day comes to when nothing happens to it. entry: when it orders for the first time; bought: its first
+    fill."""
+
+    result: SessionResult
+    logs: pl.DataFrame
+
+    @property
+    def entry(self) -> datetime:
+        return self.result.orders["created_at"].min()  # type: ignore[return-value]
+
+    @property
+    def bought(self) -> dict[str, Any]:
+        return self.result.fills.sort("at").row(0, named=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(migrated_database: SecretStr, day: Day) -> Undisturbed:
+    warehouse = Warehouse(migrated_database)
+    store = LiveStore(warehouse, "replay:undisturbed")
+    store.delete()
+    result = lead(day, warehouse, book=store.book)
+    return Undisturbed(result, store.read(LIVE_LOOP_LOGS).drop("book"))
 
 
 # --- what stops new entries -------------------------------------------------------------------------------------------
@@ -73,8 +96,8 @@ def test_a_stale_feed_stops_entries_and_says_why(warehouse, day):
     assert "stale feed: the newest bar is 120 s old (files: the line is dead)" in said["why_not"].to_list()
 
 
-def test_missed_ticks_are_made_up_for_without_entries(warehouse, day):
-    entry = first_entry(warehouse, day)
+def test_missed_ticks_are_made_up_for_without_entries(warehouse, day, undisturbed):
+    entry = undisturbed.entry
     late = entry + 5 * MINUTE
     result = lead(day, warehouse, clock=Watch(late))
     said = ticks(warehouse)
@@ -85,14 +108,12 @@ def test_missed_ticks_are_made_up_for_without_entries(warehouse, day):
     assert refused["outcome"].to_list() == ["feed"] * refused.height
     assert "missed tick" in refused["outcome_reason"][0]
     assert result.orders["created_at"].min() > late - 2 * MINUTE
-    whole = LiveStore(warehouse, "replay:undisturbed").read(LIVE_LOOP_LOGS).drop("book")
-    assert LiveStore(warehouse).read(LIVE_LOOP_LOGS).drop("book").equals(whole)
+    assert LiveStore(warehouse).read(LIVE_LOOP_LOGS).drop("book").equals(undisturbed.logs)
 
 
 @pytest.mark.parametrize("switch", ["setting or file", "database"])
-def test_the_kill_switch_cancels_entries_and_keeps_what_is_held_protected(warehouse, day, switch):
-    entry = first_entry(warehouse, day)
-    store, thrown = LiveStore(warehouse), entry + MINUTE
+def test_the_kill_switch_cancels_entries_and_keeps_what_is_held_protected(warehouse, day, undisturbed, switch):
+    store, thrown = LiveStore(warehouse), undisturbed.entry + MINUTE
     clock = Watch(day.at(0))
     reason: list[str] = []
     clock.alarms[thrown] = lambda: (
@@ -112,19 +133,17 @@ def test_the_kill_switch_cancels_entries_and_keeps_what_is_held_protected(wareho
     assert not any(result.positions["quantity"])
 
 
-def test_a_halted_session_watches_over_what_is_held_until_it_is_out(warehouse, day):
-    entry = first_entry(warehouse, day)
-    undisturbed = LiveStore(warehouse, "replay:undisturbed")
-    bought = undisturbed.read(FILLS)["at"].min()
+def test_a_halted_session_watches_over_what_is_held_until_it_is_out(warehouse, day, undisturbed):
+    whole = undisturbed.result.fills
+    bought = undisturbed.bought["at"]
     clock = Watch(day.at(0))
     reason: list[str] = []
     clock.alarms[bought + 2 * MINUTE] = lambda: reason.append("enough")
     result = lead(day, warehouse, clock=clock, halted=lambda: reason[0] if reason else None)
-    held = undisturbed.read(FILLS).filter(pl.col("order_id").str.starts_with(result.fills.sort("at")["order_id"][0]))
+    held = whole.filter(pl.col("order_id").str.starts_with(result.fills.sort("at")["order_id"][0]))
     assert result.fills.filter(pl.col("order_id").is_in(held["order_id"].implode())).height == held.height
     assert result.positions.is_empty()
     assert result.orders.filter(pl.col("created_at") > bought + 2 * MINUTE, pl.col("role") == "entry").is_empty()
-    assert entry <= bought
 
 
 def test_a_halt_that_is_lifted_lets_the_session_go_on(warehouse, day):
@@ -141,8 +160,8 @@ def test_a_halt_that_is_lifted_lets_the_session_go_on(warehouse, day):
 # --- the market's own stops -------------------------------------------------------------------------------------------
 
 
-def test_a_halted_symbol_fills_nothing_and_is_left_when_it_trades_again(warehouse, day):
-    bought = lead(day, warehouse, book="replay:undisturbed").fills.sort("at").row(0, named=True)
+def test_a_halted_symbol_fills_nothing_and_is_left_when_it_trades_again(warehouse, day, undisturbed):
+    bought = undisturbed.bought
     name, since = bought["instrument_id"], bought["at"].replace(second=0, microsecond=0) + MINUTE
     silent = (pl.col("instrument_id") == name) & pl.col("started_at").is_between(since, day.at(69), closed="left")
     halted = Day(day.bars.filter(~silent), day.inputs)
@@ -152,8 +171,8 @@ def test_a_halted_symbol_fills_nothing_and_is_left_when_it_trades_again(warehous
     assert result.positions.is_empty()
 
 
-def test_what_cannot_be_left_is_held_overnight_and_left_the_next_morning(warehouse, day):
-    bought = lead(day, warehouse, book="replay:undisturbed").fills.sort("at").row(0, named=True)
+def test_what_cannot_be_left_is_held_overnight_and_left_the_next_morning(warehouse, day, undisturbed):
+    bought = undisturbed.bought
     name, since = bought["instrument_id"], bought["at"].replace(second=0, microsecond=0) + MINUTE
     silent = (pl.col("instrument_id") == name) & (pl.col("started_at") >= since)
     result = lead(Day(day.bars.filter(~silent), day.inputs), warehouse)
@@ -171,8 +190,8 @@ def test_what_cannot_be_left_is_held_overnight_and_left_the_next_morning(warehou
     assert after.row.equity == account["equity"]
 
 
-def test_orders_of_a_delisted_name_are_over_and_none_is_made_to_leave_it(warehouse, day):
-    bought = lead(day, warehouse, book="replay:undisturbed").fills.sort("at").row(0, named=True)
+def test_orders_of_a_delisted_name_are_over_and_none_is_made_to_leave_it(warehouse, day, undisturbed):
+    bought = undisturbed.bought
     name = bought["instrument_id"]
     gone = Day(
         day.bars.filter((pl.col("instrument_id") != name) | (pl.col("started_at") <= bought["at"])),
@@ -241,8 +260,8 @@ class Unreachable(SimulatedBroker):
         return super().place(bracket, at)
 
 
-def test_a_broker_that_cannot_be_reached_is_asked_again(warehouse, day):
-    entry = first_entry(warehouse, day)
+def test_a_broker_that_cannot_be_reached_is_asked_again(warehouse, day, undisturbed):
+    entry = undisturbed.entry
 
     class OnPlacing(Unreachable):
         def advance(self, book: Book) -> Told:
@@ -269,7 +288,7 @@ def test_a_bracket_that_no_broker_can_work_is_rejected_and_the_session_goes_on(w
     assert "not to its taste" in ends["reason"][0]
 
 
-def test_a_broker_that_tells_everything_twice_is_written_down_once(warehouse, day):
+def test_a_broker_that_tells_everything_twice_is_written_down_once(warehouse, day, undisturbed):
     class Forgetful(SimulatedBroker):
         def __init__(self) -> None:
             super().__init__()
@@ -281,10 +300,9 @@ def test_a_broker_that_tells_everything_twice_is_written_down_once(warehouse, da
             self.before = told
             return both
 
-    plain = lead(day, warehouse, book="replay:plain")
     twice = lead(day, warehouse, book="replay:twice", broker=Forgetful())
     for name in ("orders", "order_events", "fills", "trades"):
-        assert getattr(twice, name).equals(getattr(plain, name)), name
+        assert getattr(twice, name).equals(getattr(undisturbed.result, name)), name
 
 
 # --- one loop, one ledger ---------------------------------------------------------------------------------------------

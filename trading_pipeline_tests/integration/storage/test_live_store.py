@@ -200,7 +200,9 @@ def test_a_loop_that_lost_its_connection_writes_nothing(warehouse):
     with begun(warehouse) as book, pytest.raises(StorageUnavailable, match="could not be written"):
         with connect(warehouse.url, autocommit=True) as other:
             other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                " AND pid <> pg_backend_pid()"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
         book.commit_tick(tick(), everything(), TICK)
     assert counts(warehouse)["live_ticks"] == 0
