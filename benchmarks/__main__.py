@@ -28,6 +28,7 @@ MODULES = {
     "imports": "benchmarks.imports",
     "dip_causes": "benchmarks.dip_causes",
     "live": "benchmarks.live",
+    "replay": "benchmarks.replay",
     "run": "benchmarks.make_run",
 }
 ON_REQUEST = ("run",)

@@ -111,7 +111,9 @@ def run(console: Console, wanted: str | None) -> None:
         for name, session in sessions.items():
             try:
                 done[name] = site.bring_up_to_date(market_named(name), session)
-                prepared[name] = site.prepare(market_named(name), done[name])
+                ahead = site.prepare(market_named(name), done[name])
+                if ahead is not None:
+                    prepared[name] = ahead
             except RunFailed as error:
                 failures.append(error)
         pages = [

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from datetime import time as time_of_day
 from typing import Any
 
 import polars as pl
@@ -37,7 +38,7 @@ class IntradayReport:
     """What one receipt of intraday bars asked, got and stored.
 
     wanted, answered: symbols, summed over requests. rules: how many bars broke which rule. silent: why nothing was
-    asked; empty where something was.
+    asked; empty where something was. untold: watched names that the provider does not tell at all.
     """
 
     provider: str = ""
@@ -52,6 +53,7 @@ class IntradayReport:
     rules: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     silent: str = ""
+    untold: list[str] = field(default_factory=list)
 
     def metadata(self) -> dict[str, Any]:
         """Plain values for a run's metadata; lists are cut to their first twenty."""
@@ -64,6 +66,7 @@ class IntradayReport:
             "failed": dict(sorted(failed.items())),
             "failures": [f"{symbol}: {message}" for symbol, _, message in self.failures[:_SHOWN]],
             "http_calls": self.http_calls,
+            "tickers_not_told": self.untold[:_SHOWN],
             "rows_new": self.new,
             "rows_revised": self.revised,
             "rows_unchanged": self.unchanged,
@@ -100,73 +103,85 @@ def receive(
 ) -> IntradayReport:
     """Ask `provider` for the minutes of the symbols in `ids` on `sessions`, and store what is new.
 
-    ids: instrument id by symbol. tickers: [instrument_id, ticker]. 5-minute bars are asked for from the first session
-    that is not stored whole, at most `INTRADAY_LOOKBACK` before the first of `sessions`; 1-minute bars of those of
-    `sessions` that have begun. `LiveOnly` where the first of `sessions` is beyond the provider's reach.
+    ids: instrument id by symbol. tickers: [instrument_id, ticker]. Asked for is what is not stored whole: 5-minute bars
+    of `sessions` and of the `INTRADAY_LOOKBACK` ones before them, 1-minute bars of `sessions`, of the one before, and
+    of those a receipt during the session left half. `LiveOnly` where the first of `sessions` is beyond the provider's
+    reach; the others are left out there.
     """
     report = IntradayReport(provider.name)
+    if not ids:
+        report.silent = f"{provider.name} tells none of the watched names"
+        return report
     exchange = calendar(market.exchange)
     window = exchange.between(exchange.offset(sessions[0], -INTRADAY_LOOKBACK), sessions[-1])
-    told = [day for day in window if _reaches(provider, market, "5m", day, now)]
-    if sessions[0] not in told:
+    if not reaches(provider, market, "5m", sessions[0], now):
         raise LiveOnly(
             f"{provider.name} tells no minutes of {sessions[0]} any more",
             "Leave intraday_bars out for sessions that long ago, or bring minutes with INTRADAY_FILES",
         )
-    whole = _stored_whole(lake, provider, market, told)
-    missing: dict[date, dict[str, str]] = {}
-    for symbol, id_ in ids.items():
-        first = next((day for day in told if (id_, day) not in whole), None)
-        if first is not None:
-            missing.setdefault(first, {})[symbol] = id_
-    begun = [day for day in sessions if exchange.open_at(day) <= now and _reaches(provider, market, "1m", day, now)]
-    wanted: list[tuple[Interval, list[date], Mapping[str, str]]] = [
-        ("5m", [day for day in told if day >= first], theirs) for first, theirs in sorted(missing.items())
-    ]
-    if begun:
-        wanted.append(("1m", begun, ids))
     actions = lake.read(market.name, CORPORATE_ACTIONS, window[0], predicate=pl.col("kind") == "split")
     splits = in_force(actions, now).filter(~pl.col("withdrawn")).select("instrument_id", "session", "kind", "value")
-    for interval, days, theirs in wanted:
-        batch = provider.intraday_bars(market, list(theirs), days, interval, now=now, progress=progress)
-        store(
-            report,
-            batch,
-            lake=lake,
-            market=market,
-            provider=provider,
-            interval=interval,
-            ids=theirs,
-            tickers=tickers,
-            sessions=days,
-            splits=splits,
-            now=now,
-        )
+    begun = [day for day in window if exchange.open_at(day) - market.extended_hours[0] < now]
+    for interval in ("5m", "1m"):
+        told = [day for day in begun if reaches(provider, market, interval, day, now)]
+        if not told:
+            continue
+        stored = _stored(lake, provider, market, interval, told)
+        whole = set(stored.filter("whole").select("instrument_id", "session").iter_rows())
+        if provider.reach(interval) is None:
+            # Files cost nothing to be read again, and may hold more than they did.
+            whole = {(id_, day) for id_, day in whole if day not in sessions}
+        if interval == "1m":
+            begins = exchange.offset(sessions[0], -1)
+            half = set(stored.filter(~pl.col("whole"))["session"])
+            told = [day for day in told if (day >= begins or day in half) and exchange.open_at(day) <= now]
+        for days, theirs in _missing(ids, told, whole):
+            store(
+                report,
+                provider.intraday_bars(market, list(theirs), days, interval, now=now, progress=progress),
+                lake=lake,
+                market=market,
+                provider=provider,
+                interval=interval,
+                ids=theirs,
+                tickers=tickers,
+                sessions=days,
+                splits=splits,
+                now=now,
+            )
     return report
 
 
-def _reaches(provider: IntradayProvider, market: Market, interval: Interval, day: date, now: datetime) -> bool:
+def reaches(provider: IntradayProvider, market: Market, interval: Interval, day: date, now: datetime) -> bool:
+    """Whether the provider still tells bars of a session: from the exchange's midnight on, as it is asked."""
     reach, exchange = provider.reach(interval), calendar(market.exchange)
-    return reach is None or exchange.open_at(day) - market.extended_hours[0] >= now - reach
+    return reach is None or datetime.combine(day, time_of_day.min, exchange.timezone) >= now - reach
 
 
-def _stored_whole(
-    lake: Lake, provider: IntradayProvider, market: Market, sessions: Sequence[date]
-) -> set[tuple[str, date]]:
-    """(instrument id, session) of which 5-minute bars were received after the last of them was final."""
-    mine = (pl.col("provider") == provider.name) & (pl.col("interval") == "5m")
+def _missing(
+    ids: Mapping[str, str], told: Sequence[date], whole: set[tuple[str, date]]
+) -> list[tuple[list[date], Mapping[str, str]]]:
+    """(sessions to ask for, instrument ids by symbol): names that lack the same session first are asked together."""
+    first: dict[date, dict[str, str]] = {}
+    for symbol, id_ in ids.items():
+        lacking = next((day for day in told if (id_, day) not in whole), None)
+        if lacking is not None:
+            first.setdefault(lacking, {})[symbol] = id_
+    return [([day for day in told if day >= since], theirs) for since, theirs in sorted(first.items())]
+
+
+def _stored(
+    lake: Lake, provider: IntradayProvider, market: Market, interval: Interval, sessions: Sequence[date]
+) -> pl.DataFrame:
+    """[instrument_id, session, whole] of what is stored; whole: received after the session's last bar was final."""
+    mine = (pl.col("provider") == provider.name) & (pl.col("interval") == interval)
     columns = ["session", "instrument_id", "known_at"]
     rows = lake.read(market.name, INTRADAY_BARS, sessions[0], sessions[-1], predicate=mine, columns=columns)
     final = session_hours(market, sessions).select(
         "session", final_at=pl.col("closed_at") + market.extended_hours[1] + provider.lag
     )
-    whole = (
-        rows.group_by("session", "instrument_id")
-        .agg(pl.col("known_at").max())
-        .join(final, on="session")
-        .filter(pl.col("known_at") >= pl.col("final_at"))
-    )
-    return set(whole.select("instrument_id", "session").iter_rows())
+    received = rows.group_by("session", "instrument_id").agg(pl.col("known_at").max()).join(final, on="session")
+    return received.select("instrument_id", "session", whole=pl.col("known_at") >= pl.col("final_at"))
 
 
 def store(
@@ -197,9 +212,10 @@ def store(
     report.answered += len([symbol for symbol in ids if symbol not in failed])
     report.failures += [(each.symbol, each.error.kind, each.error.problem) for each in batch.failures]
     exchange, days = calendar(market.exchange), session_hours(market, sessions)
-    names = pl.DataFrame({"symbol": list(ids), "instrument_id": list(ids.values())}).join(
-        tickers, on="instrument_id", how="left", maintain_order="left"
-    )
+    names = pl.DataFrame(
+        {"symbol": list(ids), "instrument_id": list(ids.values())},
+        schema={"symbol": pl.String, "instrument_id": pl.String},
+    ).join(tickers, on="instrument_id", how="left", maintain_order="left")
     told = placed(
         pl.concat([batch.bars, batch.duplicates])
         .join(names, on="symbol", maintain_order="left")

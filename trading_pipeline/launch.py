@@ -184,12 +184,14 @@ class Site:
             self.execute(step.job, step.first, step.last)
         return last
 
-    def prepare(self, market: Market, last: date) -> date:
+    def prepare(self, market: Market, last: date) -> date | None:
         """Materialize the premarket of the session after `last`, or of the latest one whose premarket moment is reached
-        where that is earlier; that session."""
+        where that is earlier; that session. None where its minutes are not told any more."""
         from trading_pipeline.automation import jobs
 
         session = min(self.world.premarket_session(market), calendar(market.exchange).offset(last, 1))
+        if not self.world.tells_minutes(market, session):
+            return None
         self.execute(jobs.premarket_name(market), session, session)
         return session
 

@@ -29,18 +29,6 @@ EARLY = timedelta(minutes=30)
 """How long before the open a loop may be started; it waits."""
 
 
-def loop_settings(world: World) -> LoopSettings:
-    """What of the world's settings concerns the loop."""
-    settings = world.settings
-    return LoopSettings(
-        tick_seconds=settings.live_tick_seconds,
-        stale_seconds=settings.live_stale_seconds,
-        log_days=settings.live_log_days,
-        portfolio_value=settings.portfolio_value,
-        validation=settings.live_validation == "claude",
-    )
-
-
 def trade(
     world: World,
     market: Market,
@@ -58,6 +46,7 @@ def trade(
     from trading_pipeline.analyst import Desk
     from trading_pipeline.brokers.registry import broker_named
     from trading_pipeline.live.feed import LiveFeed
+    from trading_pipeline.live.halting import halted_by
     from trading_pipeline.storage.model_calls import PostgresLedger
 
     exchange, now = calendar(market.exchange), world.now()
@@ -88,12 +77,12 @@ def trade(
             LiveFeed(provider, market, session, ids),
             broker_named(world.settings, market=market.name),
             LiveStore(world.warehouse, market.book),
-            loop_settings(world),
+            LoopSettings.of(world.settings),
             run_id=run_id,
             clock=world.clock,
             sleep=world.sleep,
             desk=asked,
-            halted=lambda: halted(world),
+            halted=halted_by(world.settings),
             heartbeat=heartbeat,
             on_falls=lambda falls: enqueue_falls(world, market, session, falls),
         )
@@ -125,18 +114,11 @@ def replay_session(
         inputs,
         stored,
         world.warehouse,
-        loop_settings(world),
+        LoopSettings.of(world.settings),
         book=book,
         resume=resume,
         heartbeat=heartbeat,
     )
-
-
-def halted(world: World) -> str | None:
-    """Why trading is halted by setting or file; None where it is not. The database's flag is the loop's to look at."""
-    if world.settings.trading_halted:
-        return "TRADING_HALTED is set"
-    return f"{world.settings.halt_file} is there" if world.settings.halt_file.exists() else None
 
 
 def _replay_inputs(world: World, market: Market, session: date) -> tuple[SessionInputs, dict[str, str]]:

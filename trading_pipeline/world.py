@@ -381,14 +381,19 @@ class World:
         return news_providers(self.settings, self._throttle)
 
     def received(
-        self, market: Market, table: Table, first: date | None = None, last: date | None = None
+        self,
+        market: Market,
+        table: Table,
+        first: date | None = None,
+        last: date | None = None,
+        among: pl.Expr | None = None,
     ) -> pl.DataFrame:
-        """Every version received of a table of facts that was available by the world's as-of moment.
+        """Every version received of a table of facts, or those `among` them, that was available by the as-of moment.
 
         Without the payload of snapshots, 3 to 10 KB a row that nothing derived reads.
         """
         columns = [name for name in table.names if name != "payload"]
-        rows = self.lake.read(market.name, table, first, last, columns=columns)
+        rows = self.lake.read(market.name, table, first, last, columns=columns, predicate=among)
         return rows.filter(pl.col("available_at") <= pl.lit(self.as_of, MOMENT)).sort(table.key_columns)
 
     def receive_fundamentals(self, market: Market, members: pl.DataFrame, sessions: Sequence[date]) -> ReferenceReport:
@@ -503,9 +508,8 @@ class World:
     def receive_intraday(self, market: Market, watched: pl.DataFrame, sessions: Sequence[date]) -> IntradayReport:
         """Ask for the minutes of `watched` [session, instrument_id, ticker], and store what is new.
 
-        5-minute bars of `sessions` and of those before that the premarket compares with, as far as they are not stored
-        whole and the provider still tells them; 1-minute bars of `sessions` that have begun. `LiveOnly` where the
-        provider tells none of a session any more.
+        What is asked for is what is not stored whole and still told; see `ingest_intraday.receive`. `LiveOnly` where
+        the provider tells none of a session any more.
         """
         from trading_pipeline.ingest_intraday import IntradayReport, receive
 
@@ -523,8 +527,16 @@ class World:
             now=self.now(),
             progress=self._telling(market, INTRADAY_BARS),
         )
+        report.untold = sorted(symbol for symbol in ids if not provider.covers(symbol))
         self._received_more()
         return report
+
+    def tells_minutes(self, market: Market, session: date) -> bool:
+        """Whether the minutes of a session can be received: nobody tells any, or whoever does reaches back to it."""
+        from trading_pipeline.ingest_intraday import reaches
+
+        provider = self.intraday_provider
+        return provider is None or reaches(provider, market, "5m", session, self.now())
 
     def live_universe(self, market: Market) -> str:
         """Whose names are prepared and traded in the market; `UnknownName` lists the known universes."""

@@ -40,6 +40,8 @@ from trading_pipeline.world import World
 GROUP = "premarket"
 PAGE = "premarket_briefing"
 MINUTES = (INTRADAY_BARS.name, INTRADAY_ISSUES.name)
+SIZES = fundamentals_science.LOOKBACK
+"""Sessions before whose indicators bring the market capitalisation of an older snapshot up to date."""
 LIVE, REBUILT = "live", "rebuilt"
 
 _SAYS = {
@@ -106,7 +108,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
             deps=[
                 dg.AssetDep(key_of(market, "universe_members")),
                 dg.AssetDep(key_of(market, "fundamentals"), partition_mapping=before(1)),
-                dg.AssetDep(key_of(market, "indicators"), partition_mapping=before(1)),
+                dg.AssetDep(key_of(market, "indicators"), partition_mapping=before(SIZES)),
             ],
             group_name=GROUP,
             kinds={"polars", "deltalake"},
@@ -140,18 +142,26 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
                 asset_key=key_of(market, table.name), metadata=report(context, market, table.name, got.metadata())
             )
 
-    def minutes(world: World, sessions: Sequence[date]) -> pl.DataFrame:
-        exchange = calendar(market.exchange)
+    def minutes(world: World, sessions: Sequence[date], watched: pl.DataFrame) -> pl.DataFrame:
+        """Every version of the 5-minute bars that mornings compare with; 1-minute bars of sessions without any.
+
+        `LiveOnly` where a provider that forgets was not asked in time.
+        """
+        exchange, provider = calendar(market.exchange), world.intraday_provider
         first = exchange.offset(sessions[0], -science.INTRADAY_LOOKBACK)
-        rows = world.received(market, INTRADAY_BARS, first, sessions[-1])
-        if world.intraday_provider is not None:
-            past = [day for day in sessions if exchange.open_at(day) <= world.now()]
-            missing = sorted(set(past) - set(rows["session"].unique()))
-            if missing:
-                raise LiveOnly(
-                    f"No minutes of {missing[0]} are stored, so that what was seen before its open cannot be rebuilt",
-                    "Materialize intraday_bars of that session while its provider still tells them, or leave it out",
-                )
+        rows = world.received(market, INTRADAY_BARS, first, sessions[-1], pl.col("interval") == "5m")
+        told = rows["session"].unique()
+        finer = (pl.col("interval") == "1m") & ~pl.col("session").is_in(told.implode())
+        rows = pl.concat([rows, world.received(market, INTRADAY_BARS, first, sessions[-1], finer)])
+        if provider is None or provider.reach("5m") is None or watched.is_empty():
+            return rows
+        past = {day for day in sessions if exchange.open_at(day) <= world.now()}
+        missing = sorted(past - set(rows["session"].unique()))
+        if missing and any(provider.covers(ticker) for ticker in watched["ticker"].unique()):
+            raise LiveOnly(
+                f"No minutes of {missing[0]} are stored, so that what was seen before its open cannot be rebuilt",
+                "Materialize intraday_bars of that session while its provider still tells them, or leave it out",
+            )
         return rows
 
     def hours(sessions: Sequence[date]) -> pl.DataFrame:
@@ -184,7 +194,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         before={
             "daily_bars": science.DAILY_LOOKBACK,
             "fundamentals": 1,
-            "indicators": science.REFERENCE_LOOKBACK,
+            "indicators": SIZES,
         },
         deps=[minutes_of],
     )
@@ -197,12 +207,13 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         indicators: pl.DataFrame,
     ) -> pl.DataFrame:
         world, sessions = world_of(context), run_sessions(context)
+        watched = watched_names(world, market, universe_members, fundamentals, indicators, sessions)
         rows = science.snapshots(
             usable(daily_bars),
             effective(corporate_actions),
-            minutes(world, sessions),
+            minutes(world, sessions, watched),
             indicators,
-            watched_names(world, market, universe_members, fundamentals, indicators, sessions),
+            watched,
             hours(sessions),
             premarket_moments(market, sessions, world.now()),
             priority=world.intraday_priority,
@@ -222,7 +233,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         ins={"premarket_snapshots": 0, "universe_members": 0, "corporate_actions": science.DAILY_LOOKBACK},
         before={
             "fundamentals": 1,
-            "indicators": science.REFERENCE_LOOKBACK,
+            "indicators": SIZES,
             "market_regime": science.REFERENCE_LOOKBACK,
             "earnings_calendar": science.REFERENCE_LOOKBACK,
         },
@@ -242,7 +253,10 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         earnings_calendar: pl.DataFrame,
     ) -> pl.DataFrame:
         world, sessions = world_of(context), run_sessions(context)
-        judged = premarket_moments(market, sessions, world.now())
+        # As live as the snapshots are: a run may straddle the open.
+        taken = premarket_snapshots.select("session", "taken").unique("session")
+        judged = premarket_moments(market, sessions, world.now()).update(taken, on="session")
+        watched = watched_names(world, market, universe_members, fundamentals, indicators, sessions)
         exchange = calendar(market.exchange)
         first = exchange.offset(sessions[0], -news_science.LOOKBACK)
         span = exchange.between(first, sessions[-1])
@@ -255,12 +269,12 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         rows = science.daily_bias(
             premarket_snapshots,
             effective(corporate_actions),
-            minutes(world, sessions),
+            minutes(world, sessions, watched),
             indicators,
             market_regime,
             heard,
             earnings_calendar,
-            watched_names(world, market, universe_members, fundamentals, indicators, sessions),
+            watched,
             hours(sessions),
             judged,
             priority=world.intraday_priority,
