@@ -27,7 +27,7 @@ import polars as pl
 
 from trading_pipeline.analyst.desk import Desk
 from trading_pipeline.brokers.base import Broker
-from trading_pipeline.brokers.errors import NotReconciled
+from trading_pipeline.brokers.errors import BrokerError, NotReconciled
 from trading_pipeline.clock import Clock, system_clock
 from trading_pipeline.errors import InputRefused, TradingPipelineError
 from trading_pipeline.live.bookkeeping import Bookkeeping
@@ -54,6 +54,9 @@ from trading_pipeline.tables.live import (
 __all__ = ["HEARTBEAT_TICKS", "Beat", "LoopSettings", "SessionResult", "run_session"]
 
 HEARTBEAT_TICKS = 5
+LOOKS_AT_THE_END = 5
+BETWEEN_LOOKS = timedelta(seconds=10)
+"""A broker may tell the last fills, and what they leave, some seconds after the close."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,8 @@ def run_session(
 
     Ticks that are over when the loop comes to them are gone through in order; those older than `stale_seconds` make no
     entry. A session that closed is left as it is. Raises `AlreadyRunning` where another loop leads the book,
-    `NotReconciled` where the ledger is off by a cent (after the session is over, and marked as interrupted), and what
-    broker and database raise that waiting does not mend; the session is then marked as interrupted and can be led on.
+    `NotReconciled` where the ledger is off by a cent after some looks, and what broker and database raise that waiting
+    does not mend; the session is then marked as interrupted and can be led on, after its close too.
     """
     rules, execution, limits = rules or load_rules(), execution or Execution(), load_limits(inputs.market)
     version = f"{rules.version}-{limits.version}-{execution.version}"
@@ -170,29 +173,42 @@ def run_session(
                 if session.halt is not None and session.nothing_left:
                     why = "halted"
                     break
+            _end(book, session, why, clock, sleep)
         except BaseException:
             # What the broker told since the last commit is told again when the loop goes on.
             with suppress(TradingPipelineError):
                 book.end("interrupted", clock())
             raise
-        _end(book, session, why, clock)
         ended = store.session_row(inputs.session)
         assert ended is not None
         remarks = (*inputs.remarks, *session.reconciled.lines)
         return _result(store, ended, inputs, session.falls, tuple(compute_ms), remarks)
 
 
-def _end(book: OpenBook, session: Session, why: str, clock: Clock) -> None:
-    """Writes what the session came to; `NotReconciled` where that is off by a cent."""
-    told = session.orders.new.frames(session.context.session)
-    derived, discrepancies = session.ledger.derived(book.store, told, session.orders.broker.holdings())
-    if discrepancies:
-        book.end("interrupted", clock(), told=told)
-        raise NotReconciled(
-            f"The ledger of {book.store.book} is off on {session.context.session} ({'; '.join(discrepancies)})",
-            "Compare its orders and fills with the account, then lead the session again",
-        )
-    book.end(why, clock(), told=told, derived=derived)
+def _end(book: OpenBook, session: Session, why: str, clock: Clock, sleep: Sleep) -> None:
+    """Writes what the session came to; `NotReconciled` where that is still off by a cent after some looks."""
+    for look in range(LOOKS_AT_THE_END):
+        if look:
+            sleep(BETWEEN_LOOKS.total_seconds())
+            session.listen(clock())
+        try:
+            holdings = session.orders.broker.holdings()
+        except BrokerError as error:
+            if not error.transient or look == LOOKS_AT_THE_END - 1:
+                raise
+            continue
+        told = session.orders.new.frames(session.context.session)
+        derived, discrepancies = session.ledger.derived(book.store, told, holdings)
+        if not discrepancies:
+            book.end(why, clock(), told=told, derived=derived)
+            return
+        if holdings is None:
+            break
+    book.end("interrupted", clock(), told=told)
+    raise NotReconciled(
+        f"The ledger of {book.store.book} is off on {session.context.session} ({'; '.join(discrepancies)})",
+        "Compare its orders and fills with the account, then lead the session again",
+    )
 
 
 def _result(

@@ -7,7 +7,7 @@ ticks happen, and how a session begins and ends (`loop.py`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -18,6 +18,7 @@ from trading_pipeline.analyst import market as market_questions
 from trading_pipeline.analyst import validation as validation_questions
 from trading_pipeline.analyst.desk import Desk
 from trading_pipeline.brokers.base import Book, Broker
+from trading_pipeline.brokers.errors import BrokerError
 from trading_pipeline.brokers.kill_switch import cancel_entries
 from trading_pipeline.brokers.reconcile import start
 from trading_pipeline.brokers.ticks import TICKS, US_TICKS
@@ -150,9 +151,14 @@ class Session:
         told, self.reconciled = start(self.orders.broker, self._book_at(at, None), self.ledger.by_ticker)
         self.orders.record(told)
 
-    def tick(self, tick_at: datetime, now: datetime, halt: str | None, committed_at: Callable[[], datetime]) -> Ticked:
+    def listen(self, at: datetime) -> None:
+        """Takes in what the broker has to tell after the last tick."""
+        self.orders.ask(lambda: self.orders.broker.advance(self._book_at(at, None)))
+
+    def tick(self, tick_at: datetime, now: datetime, halt: str | None, clock: Callable[[], datetime]) -> Ticked:
         """One tick, committed; then its orders are placed. See `loop`."""
         fed = self.feed.bars(tick_at, now)
+        now = clock()  # the poll may have taken its time
         began = time.perf_counter()
         self.halt, self.orders.trouble = halt, None
         logs = self.features.advance(tick_at, fed.bars)
@@ -163,7 +169,7 @@ class Session:
         newest = self._newest_bar_at()
         barred, why_not = self._barred(tick_at, now, fed, newest)
         self._give_up(tick_at)
-        self._leave(tick_at)
+        self._leave(tick_at, now)
         found = self._found(tick_at)
         self.given = pl.concat([self.given, found.select(_GIVEN)])
         due = found
@@ -197,7 +203,7 @@ class Session:
         if analysis is not None:
             rows[MARKET_ANALYSIS.name] = analysis
         fills = len(self.orders.new.fills)
-        self.book.commit_tick(pl.DataFrame([tick], schema=OWN[LIVE_TICKS]), rows, committed_at())
+        self.book.commit_tick(pl.DataFrame([tick], schema=OWN[LIVE_TICKS]), rows, clock())
         self.orders.new = Unwritten()
         self.last_tick, self.ticks = tick_at, self.ticks + 1
         self.signals, self.ordered, self.filled = (
@@ -206,7 +212,8 @@ class Session:
             self.filled + fills,
         )
         self.falls = _all(self.falls, falls)
-        self.orders.place(tick_at)
+        if now < self.context.closes_at:
+            self.orders.place(tick_at)
         return Ticked(symbols, fresh, why_not, found.height, orders, fills, falls, compute_ms)
 
     # --- what a tick does ---------------------------------------------------------------------------------------------
@@ -283,14 +290,15 @@ class Session:
             theirs = with_legs(chosen, self.orders.working)
             self.orders.ask(lambda: cancel_entries(self.orders.broker, theirs, tick_at))
 
-    def _leave(self, tick_at: datetime) -> None:
+    def _leave(self, tick_at: datetime, now: datetime) -> None:
         """Closes what is held before the close, and what an earlier session left behind as soon as there is a price.
 
         The exits are cancelled first: a broker does not sell shares that others of its orders wait to sell. Where one
-        of them will not end yet, the next tick tries again.
+        of them will not end yet, the next tick tries again. A tick made up for after the close leaves nothing: an order
+        would wait for the next open without a stop beside it.
         """
         context = self.context
-        if tick_at >= context.closes_at:
+        if max(tick_at, now) >= context.closes_at:
             return
         soon = tick_at >= context.closes_at - timedelta(minutes=self.execution.flat_minutes)
         if soon and (waiting := entries(self.orders.working)):
@@ -308,9 +316,26 @@ class Session:
         if exits:
             self.orders.ask(lambda: self.orders.broker.cancel(exits, tick_at))
         busy = {item.order.instrument_id for item in self.orders.working}
-        for id_ in sorted(leaving - busy):
-            if shares := self.ledger.held.get(id_, 0):
+        going = {id_: shares for id_ in sorted(leaving - busy) if (shares := self.ledger.held.get(id_, 0))}
+        for id_, shares in self._theirs_too(going).items():
+            if shares:
                 self.orders.decide([closing(context.session, id_, self.ledger.tickers[id_], shares, tick_at)])
+
+    def _theirs_too(self, going: Mapping[str, int]) -> Mapping[str, int]:
+        """`going` as far as the broker has it: closing more would open a position the other way."""
+        if not going:
+            return going
+        try:
+            holdings = self.orders.broker.holdings()
+        except BrokerError as error:
+            if not error.transient:
+                raise
+            self.orders.trouble = error.problem
+            return {}
+        if holdings is None:
+            return going
+        theirs = {each.ticker: each.quantity for each in holdings}
+        return {id_: _common(shares, theirs.get(self.ledger.tickers[id_], 0)) for id_, shares in going.items()}
 
     def _found(self, tick_at: datetime) -> pl.DataFrame:
         return signals(self.features, self.context, self.rules, tick_at, multipliers=self.multipliers, given=self.given)
@@ -383,6 +408,11 @@ _GIVEN = ("signal_id", "instrument_id", "setup", "side", "tick_at")
 
 def _all(before: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([before, new]) if new.height else before
+
+
+def _common(ours: int, theirs: int) -> int:
+    """The shares that both have; 0 where one is long and the other short."""
+    return 0 if ours * theirs <= 0 else min(ours, theirs, key=abs)
 
 
 def _spoken(age: timedelta) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from pydantic import SecretStr
 
-from trading_pipeline.brokers.base import Book, Told
+from trading_pipeline.brokers.base import Book, Holding, Told
 from trading_pipeline.brokers.errors import BrokerUnreachable, NotReconciled, OrderUnplaceable
 from trading_pipeline.brokers.simulated import SimulatedBroker
 from trading_pipeline.errors import AlreadyRunning
@@ -303,6 +304,115 @@ def test_a_broker_that_tells_everything_twice_is_written_down_once(warehouse, da
     twice = lead(day, warehouse, book="replay:twice", broker=Forgetful())
     for name in ("orders", "order_events", "fills", "trades"):
         assert getattr(twice, name).equals(getattr(undisturbed.result, name)), name
+
+
+class Holds(SimulatedBroker):
+    """Says what it holds: what it has filled, and what `off` adds by ticker."""
+
+    def __init__(self, off: Callable[[str], int] = lambda ticker: 0) -> None:
+        super().__init__()
+        self.off, self.shares, self.tickers = off, dict[str, int](), dict[str, str]()
+
+    def advance(self, book: Book) -> Told:
+        """Counts what is filled."""
+        told = super().advance(book)
+        self.tickers |= {item.order.order_id: item.order.ticker for item in book.working}
+        for fill in told.fills:
+            ticker = self.tickers[fill.order_id]
+            moved = fill.quantity if fill.side == "buy" else -fill.quantity
+            self.shares[ticker] = self.shares.get(ticker, 0) + moved
+        return told
+
+    def holdings(self) -> list[Holding]:
+        """What is held by its own count."""
+        return [Holding(ticker, shares + self.off(ticker), 1.0) for ticker, shares in self.shares.items()]
+
+
+def test_what_is_left_is_no_more_than_the_broker_has(warehouse, day, undisturbed):
+    """Selling what is not there would open a short position."""
+    whole = undisturbed.result
+    closed = whole.orders.filter(pl.col("role") == "close").row(0, named=True)
+    gone = {closed["ticker"]: closed["quantity"] - 1 if closed["side"] == "sell" else 1 - closed["quantity"]}
+    with pytest.raises(NotReconciled, match=closed["ticker"]):
+        lead(day, warehouse, broker=Holds(lambda ticker: -gone.get(ticker, 0)))
+    ours = LiveStore(warehouse).read(ORDERS).filter(pl.col("role") == "close")
+    assert ours.filter(pl.col("ticker") == closed["ticker"])["quantity"].to_list()[0] == 1
+    others = pl.col("ticker") != closed["ticker"]
+    expected = whole.orders.filter(pl.col("role") == "close", others)
+    assert ours.filter(others)["quantity"].to_list() == expected["quantity"].to_list()
+
+
+def test_the_end_waits_for_a_broker_that_tells_its_holdings_late(warehouse, day):
+    clock = Watch(day.at(0))
+    late: list[datetime] = []
+
+    class Late(Holds):
+        def holdings(self) -> list[Holding]:
+            if clock.now >= day.at(75) and len(late) < 2:
+                late.append(clock.now)
+                if len(late) == 1:
+                    raise BrokerUnreachable("The broker timed out")
+                return [Holding(ticker, 1, 1.0) for ticker in self.shares]
+            return super().holdings()
+
+    result = lead(day, warehouse, clock=clock, broker=Late())
+    assert result.row.ended_why == "closed"
+    assert len(late) == 2
+    assert result.row.ended_at == day.at(75) + timedelta(seconds=20)
+
+
+def test_an_end_that_fails_can_be_led_again_after_the_close(warehouse, day, undisturbed):
+    class Down(Holds):
+        def holdings(self) -> list[Holding]:
+            if clock.now >= day.at(75):
+                raise BrokerUnreachable("The broker timed out")
+            return super().holdings()
+
+    clock = Watch(day.at(0))
+    with pytest.raises(BrokerUnreachable):
+        lead(day, warehouse, clock=clock, broker=Down())
+    row = LiveStore(warehouse).session_row(SESSION)
+    assert row is not None
+    assert row.ended_why == "interrupted"
+    assert lead(day, warehouse, clock=Watch(day.at(180))).accounts.equals(undisturbed.result.accounts)
+
+
+def test_ticks_made_up_for_after_the_close_send_no_order(warehouse, day, undisturbed):
+    bought = undisturbed.bought["at"]
+
+    def dies(beat: Beat) -> None:
+        if beat.tick_at > bought:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        lead(day, warehouse, heartbeat=dies, heartbeat_ticks=1)
+    asked: list[Any] = []
+
+    class Noting(SimulatedBroker):
+        def place(self, bracket: Any, at: datetime) -> Told:
+            asked.append(bracket)
+            return super().place(bracket, at)
+
+    result = lead(day, warehouse, clock=Watch(day.at(180)), broker=Noting())
+    assert (result.row.ended_why, result.ticks, asked) == ("closed", 75, [])
+    assert result.orders.filter(pl.col("created_at") > bought + 2 * MINUTE).is_empty()
+
+
+def test_staleness_is_judged_when_the_feed_has_answered(warehouse, day, undisturbed):
+    clock = Watch(day.at(0))
+
+    class Slow(RecordedFeed):
+        def bars(self, tick_at: datetime, now: datetime) -> Fed:
+            fed = super().bars(tick_at, now)
+            if tick_at == undisturbed.entry:
+                clock.sleep(100)
+            return fed
+
+    feed = Slow(day.bars, day.inputs.context.opens_at, day.inputs.context.closes_at)
+    result = lead(day, warehouse, clock=clock, feed=feed)
+    its = result.signals.filter(pl.col("tick_at") == undisturbed.entry)
+    assert its["outcome"].to_list() == ["feed"] * its.height
+    assert "missed tick: 100 s late" in its["outcome_reason"][0]
 
 
 # --- one loop, one ledger ---------------------------------------------------------------------------------------------
