@@ -12,14 +12,15 @@ What belongs here: the comparison and the start. What does not: the ledger and i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
 import polars as pl
 
-from trading_pipeline.brokers.base import FINAL, Book, Broker, Order, OrderEvent, Side, Told, Working
-from trading_pipeline.brokers.errors import NotReconciled
+from trading_pipeline.brokers.base import FINAL, Book, Broker, Order, OrderEvent, Side, Status, Told, Working
+from trading_pipeline.brokers.errors import NotReconciled, OrderUnplaceable
 from trading_pipeline.brokers.working import after
 
 Kind = Literal["unsent", "adopted", "lost", "foreign", "position"]
@@ -148,12 +149,19 @@ class KeepsBook(Protocol):
         ...
 
 
-def start(broker: Broker, book: Book, positions: Mapping[str, int]) -> tuple[Told, Report]:
+def start(
+    broker: Broker,
+    book: Book,
+    positions: Mapping[str, int],
+    unwanted: Callable[[Order], str | None] = lambda order: None,
+) -> tuple[Told, Report]:
     """Bring a broker and the ledger together before the first tick: what was told on the way, and what differed.
 
-    positions: shares by ticker, by the ledger. Lost orders are marked; pending brackets are placed, or expire where
-    their day is over and the broker never had them; what happened while nobody looked is told. Positions are compared
-    after that. Write what was told, then ask the report whether entries may be made. Running it again changes nothing.
+    positions: shares by ticker, by the ledger. unwanted: why a pending entry that the broker never had is not placed
+    any more; None: it is. Lost orders are marked; pending brackets are placed, are cancelled as unwanted, or expire
+    where their day is over and the broker never had them; one that no broker can work is rejected. What happened while
+    nobody looked is told. Positions are compared after that. Write what was told, then ask the report whether entries
+    may be made. Running it again changes nothing.
     A broker that keeps no book of its own has nothing to compare: its pending orders are placed, and that is all.
     """
     theirs = broker.known(book.working) if isinstance(broker, KeepsBook) else None
@@ -164,9 +172,14 @@ def start(broker: Broker, book: Book, positions: Mapping[str, int]) -> tuple[Tol
     for bracket in _pending(told.working):
         known = theirs is not None and bracket[0].order_id in theirs.known
         if book.over(bracket[0]) and not known:
-            told.take(Told([OrderEvent(order.order_id, book.at, "expired", "its day is over") for order in bracket]))
+            told.take(_all_over(bracket, book.at, "expired", "its day is over"))
+        elif not known and bracket[0].role == "entry" and (why := unwanted(bracket[0])) is not None:
+            told.take(_all_over(bracket, book.at, "cancelled", why))
         else:
-            told.take(broker.place(bracket, book.at))
+            try:
+                told.take(broker.place(bracket, book.at))
+            except OrderUnplaceable as error:
+                told.take(_all_over(bracket, book.at, "rejected", error.problem))
     if theirs is None:
         return told.all, report
     differences: list[Difference] = []
@@ -177,6 +190,10 @@ def start(broker: Broker, book: Book, positions: Mapping[str, int]) -> tuple[Tol
         if not differences:
             break
     return told.all, Report(_sorted([*report.differences, *differences]))
+
+
+def _all_over(bracket: Sequence[Order], at: datetime, status: Status, why: str) -> Told:
+    return Told([OrderEvent(order.order_id, at, status, why) for order in bracket])
 
 
 class _Told:

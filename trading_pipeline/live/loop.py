@@ -17,6 +17,7 @@ with it.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,8 +54,10 @@ from trading_pipeline.tables.live import (
 
 __all__ = ["HEARTBEAT_TICKS", "Beat", "LoopSettings", "SessionResult", "run_session"]
 
+_log = logging.getLogger(__name__)
+
 HEARTBEAT_TICKS = 5
-LOOKS_AT_THE_END = 5
+LOOKS = 5
 BETWEEN_LOOKS = timedelta(seconds=10)
 """A broker may tell the last fills, and what they leave, some seconds after the close."""
 
@@ -125,7 +128,8 @@ def run_session(
     rules' market analysis holds. halted: why trading is halted by setting or file, beside the database's flag; asked at
     each tick. heartbeat: told after every `heartbeat_ticks`-th tick and the last one. on_falls: told of names that fell
     far, after the tick that saw it is committed, and of all of the session's once more when a loop goes on: whoever
-    passes them on knows which it has had.
+    passes them on knows which it has had. What either raises is logged and ends nothing; falls are told again with the
+    next tick. An interrupted loop cancels what entries it has waiting at a broker with a book of its own.
 
     Ticks that are over when the loop comes to them are gone through in order; those older than `stale_seconds` make no
     entry. A session that closed is left as it is. Raises `AlreadyRunning` where another loop leads the book,
@@ -147,11 +151,11 @@ def run_session(
         if not store.is_replay:
             book.forget_logs((clock() - timedelta(days=settings.log_days)).date())
         why, compute_ms = "closed", list[float]()
+        session: Session | None = None
         try:
             session = Session(inputs, feed, broker, book, ledger, settings, rules, execution, desk)
-            session.reconcile(clock())
-            if session.falls.height:
-                on_falls(session.falls)
+            _reconcile(session, lambda: halted() or book.halted(), clock, sleep)
+            untold = _told(on_falls, session.falls)
             every = grid(inputs.context.opens_at, inputs.context.closes_at, settings.tick_seconds)
             for place, tick_at in enumerate(every, start=1):
                 if session.last_tick is not None and tick_at <= session.last_tick:
@@ -160,22 +164,26 @@ def run_session(
                     sleep((tick_at - now).total_seconds())
                 ticked = session.tick(tick_at, now, halted() or book.halted(), clock)
                 compute_ms.append(ticked.compute_ms)
-                if ticked.falls.height:
-                    on_falls(ticked.falls)
+                untold = _told(on_falls, pl.concat([untold, ticked.falls]))
                 if place % heartbeat_ticks == 0 or place == len(every):
-                    heartbeat(
-                        Beat(
-                            tick_at, place, len(every), ticked.symbols, ticked.fresh, ticked.why_not is None,
-                            ticked.why_not, session.signals, session.ordered, session.filled, ledger.equity,
-                            ticked.compute_ms,
-                        )
+                    beat = Beat(
+                        tick_at, place, len(every), ticked.symbols, ticked.fresh, ticked.why_not is None,
+                        ticked.why_not, session.signals, session.ordered, session.filled, ledger.equity,
+                        ticked.compute_ms,
                     )  # fmt: skip
+                    try:
+                        heartbeat(beat)
+                    except Exception:  # noqa: BLE001 - a sign of life is no reason to stop trading
+                        _log.exception("A heartbeat could not be passed on")
                 if session.halt is not None and session.nothing_left:
                     why = "halted"
                     break
             _end(book, session, why, clock, sleep)
         except BaseException:
             # What the broker told since the last commit is told again when the loop goes on.
+            if session is not None:
+                with suppress(Exception):
+                    session.withdraw(clock())
             with suppress(TradingPipelineError):
                 book.end("interrupted", clock())
             raise
@@ -185,16 +193,40 @@ def run_session(
         return _result(store, ended, inputs, session.falls, tuple(compute_ms), remarks)
 
 
+def _reconcile(session: Session, halted: Callable[[], str | None], clock: Clock, sleep: Sleep) -> None:
+    """Brings broker and ledger together; where the broker cannot be reached for now, it is asked again."""
+    for look in range(LOOKS):
+        try:
+            session.reconcile(clock(), halted())
+        except BrokerError as error:
+            if not error.transient or look == LOOKS - 1:
+                raise
+            sleep(BETWEEN_LOOKS.total_seconds())
+        else:
+            return
+
+
+def _told(on_falls: Callable[[pl.DataFrame], None], falls: pl.DataFrame) -> pl.DataFrame:
+    """Tells of falls; those that could not be told. What somebody is told is no reason to stop trading."""
+    if falls.height:
+        try:
+            on_falls(falls)
+        except Exception:  # noqa: BLE001 - whatever the caller's is
+            _log.exception("Names that fell far could not be passed on; the next tick tries again")
+            return falls
+    return falls.clear()
+
+
 def _end(book: OpenBook, session: Session, why: str, clock: Clock, sleep: Sleep) -> None:
     """Writes what the session came to; `NotReconciled` where that is still off by a cent after some looks."""
-    for look in range(LOOKS_AT_THE_END):
+    for look in range(LOOKS):
         if look:
             sleep(BETWEEN_LOOKS.total_seconds())
             session.listen(clock())
         try:
             holdings = session.orders.broker.holdings()
         except BrokerError as error:
-            if not error.transient or look == LOOKS_AT_THE_END - 1:
+            if not error.transient or look == LOOKS - 1:
                 raise
             continue
         told = session.orders.new.frames(session.context.session)

@@ -17,10 +17,10 @@ import polars as pl
 from trading_pipeline.analyst import market as market_questions
 from trading_pipeline.analyst import validation as validation_questions
 from trading_pipeline.analyst.desk import Desk
-from trading_pipeline.brokers.base import Book, Broker
+from trading_pipeline.brokers.base import Book, Broker, Order
 from trading_pipeline.brokers.errors import BrokerError
 from trading_pipeline.brokers.kill_switch import cancel_entries
-from trading_pipeline.brokers.reconcile import start
+from trading_pipeline.brokers.reconcile import KeepsBook, start
 from trading_pipeline.brokers.ticks import TICKS, US_TICKS
 from trading_pipeline.live.bookkeeping import Bookkeeping
 from trading_pipeline.live.execution import Execution, bracket, closing, entries, given_up, limits_of, with_legs
@@ -146,10 +146,32 @@ class Session:
             self.given = pl.concat([self.given, self.waiting.select(_GIVEN)])
             self._ask_about(self.waiting, logs.filter(pl.col("tick_at") == self.last_tick), self.last_tick)
 
-    def reconcile(self, at: datetime) -> None:
-        """Brings broker and ledger together, placing what is pending; what differs bars entries."""
-        told, self.reconciled = start(self.orders.broker, self._book_at(at, None), self.ledger.by_ticker)
+    def reconcile(self, at: datetime, halt: str | None) -> None:
+        """Brings broker and ledger together, placing what is pending; what differs bars entries.
+
+        Pending entries are not placed under the kill switch, nor, at a broker with a book of its own, once they are
+        older than entries may wait: the simulated one is told of the same minutes again, and gives them up itself.
+        """
+        keeps_book = isinstance(self.orders.broker, KeepsBook)
+
+        def unwanted(order: Order) -> str | None:
+            if halt is not None:
+                return f"trading is halted: {halt}"
+            old = at - order.created_at >= timedelta(minutes=self.execution.minutes_open)
+            return "it waited too long to be sent" if keeps_book and old else None
+
+        told, self.reconciled = start(self.orders.broker, self._book_at(at, None), self.ledger.by_ticker, unwanted)
         self.orders.record(told)
+
+    def withdraw(self, at: datetime) -> None:
+        """Cancels the entries that wait at a broker with a book of its own, for when nobody is there to give them up.
+
+        What it answers is not written: it is told again to the loop that goes on.
+        """
+        broker = self.orders.broker
+        sent = [item for item in self.orders.working if item.status != "pending"]
+        if isinstance(broker, KeepsBook) and not self.book.store.is_replay and (waiting := entries(sent)):
+            cancel_entries(broker, with_legs(waiting, sent), at)
 
     def listen(self, at: datetime) -> None:
         """Takes in what the broker has to tell after the last tick."""

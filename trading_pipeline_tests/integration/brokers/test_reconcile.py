@@ -44,6 +44,16 @@ def test_orders_between_commit_and_placing_are_placed(ledger, server):
     assert [ledger.status(item.order_id) for item in ledger.orders] == ["accepted"] * 3
 
 
+def test_entries_that_nobody_wants_any_more_are_cancelled_and_not_placed(ledger, server):
+    ledger.orders += bracket()
+    book = Book(at=NOON, working=ledger.working, session=SESSION, opens_at=OPEN, closes_at=CLOSE)
+    told, report = start(ledger.broker, book, {}, lambda order: "halted" if order.order_id == "e1" else None)
+    ledger.take(told)
+    assert report.may_trade and server.submitted == []
+    assert [ledger.status(item.order_id) for item in ledger.orders] == ["cancelled"] * 3
+    assert {event.reason for event in told.events} == {"halted"}
+
+
 def test_orders_between_placing_and_the_answer_are_adopted_with_their_fills(ledger, server, broker):
     server.faults = [Fault("POST", "/v2/orders", 504, done=True)]
     ledger.broker = broker(attempts=1)

@@ -109,6 +109,8 @@ def test_a_session_that_dies_after_placing_places_nothing_twice(warehouse, serve
         lead(day, warehouse, clock=clock, broker=broker_at(server), heartbeat=dies, heartbeat_ticks=1)
     before = placed(server)
     assert before
+    waiting = [each for each in server.orders.values() if each["parent"] is None and each["status"] in OPEN_STATES]
+    assert waiting == []
     result = lead(day, warehouse, clock=clock, broker=broker_at(server))
     assert len(set(placed(server))) == len(placed(server))
     assert set(before) <= set(placed(server))

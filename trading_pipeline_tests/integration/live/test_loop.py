@@ -306,6 +306,34 @@ def test_a_broker_that_tells_everything_twice_is_written_down_once(warehouse, da
         assert getattr(twice, name).equals(getattr(undisturbed.result, name)), name
 
 
+def test_a_broker_that_cannot_be_reached_at_the_start_is_asked_again(warehouse, day, undisturbed):
+    """Stopped between the commit and the placing; what no broker can work does not end the next start either."""
+
+    class Stopped(SimulatedBroker):
+        def place(self, bracket: Any, at: datetime) -> Told:
+            raise KeyboardInterrupt
+
+    clock = Watch(day.at(0))
+    with pytest.raises(KeyboardInterrupt):
+        lead(day, warehouse, clock=clock, broker=Stopped())
+    asked: list[datetime] = []
+
+    class Choosy(SimulatedBroker):
+        def place(self, bracket: Any, at: datetime) -> Told:
+            asked.append(at)
+            if len(asked) == 1:
+                raise BrokerUnreachable("The broker timed out")
+            if bracket[0].created_at == undisturbed.entry:
+                raise OrderUnplaceable("not to its taste")
+            return super().place(bracket, at)
+
+    result = lead(day, warehouse, clock=clock, broker=Choosy())
+    assert asked[1] - asked[0] == timedelta(seconds=10)
+    first = result.orders.filter(pl.col("created_at") == undisturbed.entry)
+    ends = result.order_events.join(first, on="order_id").filter(pl.col("sequence") == 1)
+    assert set(ends["status"]) == {"rejected"}
+
+
 class Holds(SimulatedBroker):
     """Says what it holds: what it has filled, and what `off` adds by ticker."""
 
@@ -443,11 +471,14 @@ def test_a_cent_too_much_fails_the_session_in_words(warehouse, day):
 
 
 def test_an_error_marks_the_session_as_interrupted_and_it_can_be_led_on(warehouse, day):
-    def beat(told: Beat) -> None:
-        raise RuntimeError("something of the caller's")
+    class Broken(SimulatedBroker):
+        def advance(self, book: Book) -> Told:
+            if book.at == day.at(30):
+                raise RuntimeError("something of the broker's")
+            return super().advance(book)
 
-    with pytest.raises(RuntimeError, match="the caller's"):
-        lead(day, warehouse, heartbeat=beat, heartbeat_ticks=30)
+    with pytest.raises(RuntimeError, match="the broker's"):
+        lead(day, warehouse, broker=Broken())
     row = LiveStore(warehouse).session_row(SESSION)
     assert row is not None
     assert row.ended_why == "interrupted"
@@ -483,6 +514,27 @@ def test_falls_are_told_once_each_and_again_to_a_loop_that_goes_on(warehouse, da
     result = lead(falling, warehouse, on_falls=again.append)
     assert pl.concat(again).equals(pl.concat(told))
     assert result.falls.equals(pl.concat(told))
+
+
+def test_alerts_and_heartbeats_that_fail_end_nothing_and_falls_are_told_again(warehouse, day):
+    fallen = pl.col("instrument_id") == "us:T02"
+    since = fallen & (pl.col("started_at") >= day.at(30))
+    prices = [pl.col(name) * pl.when(since).then(0.93).otherwise(1.0) for name in ("open", "high", "low", "close")]
+    tried: list[pl.DataFrame] = []
+
+    def dead_line(falls: pl.DataFrame) -> None:
+        tried.append(falls)
+        if len(tried) < 3:
+            raise OSError("the line is dead")
+
+    def beat(told: Beat) -> None:
+        raise RuntimeError("something of the caller's")
+
+    falling = Day(day.bars.with_columns(prices), day.inputs)
+    result = lead(falling, warehouse, on_falls=dead_line, heartbeat=beat)
+    assert result.row.ended_why == "closed"
+    assert len(tried) == 3
+    assert tried[-1].equals(result.falls)
 
 
 def test_logs_are_kept_for_so_many_days(warehouse, day):
