@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 EARLY = timedelta(minutes=30)
 """How long before the open a loop may be started; it waits."""
+LATE = timedelta(hours=6)
+"""How long after the close a session that was begun and did not end may be led to its end."""
 
 
 def trade(
@@ -39,8 +41,9 @@ def trade(
 ) -> SessionResult:
     """Lead the session under way, or about to open, to its end: signals, orders and the ledger of the paper book.
 
-    `LiveOnly` where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes.
-    What else `run_session` raises is raised here.
+    One that was begun and did not end is led to its end for some hours after its close, without orders. `LiveOnly`
+    where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes. What else
+    `run_session` raises is raised here.
     """
     from trading_pipeline.alerts.falls import enqueue_falls
     from trading_pipeline.analyst import Desk
@@ -50,12 +53,14 @@ def trade(
     from trading_pipeline.storage.model_calls import PostgresLedger
 
     exchange, now = calendar(market.exchange), world.now()
-    if not exchange.open_at(session) - EARLY <= now < exchange.close_at(session):
+    store = LiveStore(world.warehouse, market.book)
+    opens_at, closes_at = exchange.open_at(session), exchange.close_at(session)
+    if not opens_at - EARLY <= now < closes_at and not _unended(store, session, now, closes_at):
         raise LiveOnly(
             f"The session of {session} is not under way",
             f"make replay SESSION={session} goes through a recorded one"
-            if now >= exchange.close_at(session)
-            else f"Start it from {exchange.open_at(session) - EARLY:%H:%M} UTC on",
+            if now >= closes_at
+            else f"Start it from {opens_at - EARLY:%H:%M} UTC on",
         )
     provider = _minutes(world, "Set INTRADAY_PROVIDER to who tells them")
     inputs = read_inputs(
@@ -76,7 +81,7 @@ def trade(
             inputs,
             LiveFeed(provider, market, session, ids),
             broker_named(world.settings, market=market.name),
-            LiveStore(world.warehouse, market.book),
+            store,
             LoopSettings.of(world.settings),
             run_id=run_id,
             clock=world.clock,
@@ -86,6 +91,14 @@ def trade(
             heartbeat=heartbeat,
             on_falls=lambda falls: enqueue_falls(world, market, session, falls),
         )
+
+
+def _unended(store: LiveStore, session: date, now: datetime, closes_at: datetime) -> bool:
+    """Whether the session is over, was begun, and did not end."""
+    if not closes_at <= now < closes_at + LATE:
+        return False
+    row = store.session_row(session)
+    return row is not None and row.ended_why not in ("closed", "halted")
 
 
 def replay_session(

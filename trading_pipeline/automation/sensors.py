@@ -29,7 +29,10 @@ OpenWorld = Callable[[], World]
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
+PARTITION = "dagster/partition"
 ATTEMPTS_A_DAY = 3
+LIVE_ATTEMPTS_A_DAY = 10
+"""More than of other runs: a session lost is not made up for tomorrow, and most of what ends a loop is over soon."""
 LEFT_TO_THE_SCHEDULE = timedelta(minutes=30)
 """How long after the end-of-day hour a session is the schedule's, and nobody has missed it yet."""
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -74,10 +77,10 @@ def under_way(instance: dg.DagsterInstance, market: Market) -> bool:
     )
 
 
-def attempts(instance: dg.DagsterInstance, request: str, now: datetime) -> int:
-    """How often something was requested in the day before `now`, counted up to the limit."""
+def attempts(instance: dg.DagsterInstance, request: str, now: datetime, limit: int = ATTEMPTS_A_DAY) -> int:
+    """How often something was requested in the day before `now`, counted up to `limit`."""
     wanted = dg.RunsFilter(tags={REQUEST: request}, created_after=now - timedelta(days=1))
-    return len(instance.get_run_records(wanted, limit=ATTEMPTS_A_DAY))
+    return len(instance.get_run_records(wanted, limit=limit))
 
 
 def request_of(request: str, now: datetime, **how: object) -> dg.RunRequest:
@@ -135,7 +138,8 @@ def live_again(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
     """Requests the live run of the session under way once more where the one that led it is gone.
 
     It goes on where the book stands: nothing is lost and nothing doubled. A session that nobody began is left alone:
-    the schedule begins it.
+    the schedule begins it. So is one whose run was cancelled: a person did that. For some hours after the close a
+    session that did not end is led to its end.
     """
     exchange, job = calendar(market.exchange), jobs.live_name(market)
 
@@ -148,17 +152,20 @@ def live_again(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
     def tick(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         from trading_pipeline.storage.live_store import LiveStore
         from trading_pipeline.storage.locks import is_held
+        from trading_pipeline.trading import LATE
 
         if context.instance.get_run_records(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
             return dg.SkipReason("The session is being traded, or about to be.")
         world = open_world()
         try:
             now = world.now()
-            if not exchange.is_open(now):
+            session = exchange.on_or_before(exchange.local_date(now))
+            if not (exchange.is_open(now) or timedelta(0) <= now - exchange.close_at(session) < LATE):
                 return dg.SkipReason(f"{market.exchange} is closed.")
-            session = exchange.local_date(now)
             store = LiveStore(world.warehouse, market.book)
             row = store.session_row(session)
+            if not exchange.is_open(now) and (row is None or row.ended_why in ("closed", "halted")):
+                return dg.SkipReason(f"{market.exchange} is closed.")
             if row is None:
                 return dg.SkipReason(f"Nobody began to trade the session of {session}.")
             if row.ended_why in ("closed", "halted"):
@@ -167,7 +174,17 @@ def live_again(market: Market, open_world: OpenWorld) -> dg.SensorDefinition:
                 return dg.SkipReason("The book is led by a loop that Dagster does not know.")
         finally:
             world.close()
-        return request_of(f"{market.name}/live_again/{session}", now, partition_key=session.isoformat())
+        of_session = dg.RunsFilter(job_name=job, tags={PARTITION: session.isoformat()})
+        latest = context.instance.get_run_records(of_session, limit=1)
+        if latest and latest[0].dagster_run.status == dg.DagsterRunStatus.CANCELED:
+            return dg.SkipReason(f"The run of {session} was cancelled: start {job} by hand to lead it on.")
+        name = f"{market.name}/live_again/{session}"
+        if attempts(context.instance, name, now, LIVE_ATTEMPTS_A_DAY) >= LIVE_ATTEMPTS_A_DAY:
+            return dg.SkipReason(
+                f"The session of {session} was led on {LIVE_ATTEMPTS_A_DAY} times and failed again. Mend the last "
+                f"run's error, then start {job} by hand."
+            )
+        return request_of(name, now, partition_key=session.isoformat())
 
     return tick
 

@@ -19,7 +19,7 @@ from trading_pipeline.errors import LiveOnly
 from trading_pipeline.markets import US
 from trading_pipeline.storage.live_store import LiveStore
 from trading_pipeline.tables.live import LIVE_SESSIONS, LIVE_TABLES
-from trading_pipeline.trading import trade
+from trading_pipeline.trading import LATE, trade
 from trading_pipeline_tests.promises import EVE, FIRST, XNYS, Site, Worker, differences, final_at
 
 NewSite = Callable[[], Site]
@@ -183,6 +183,41 @@ class TestLeadingOn:
         request = self.tick(site, self.NOON)
         assert isinstance(request, dg.RunRequest)
         assert request.partition_key == FIRST.isoformat()
+
+    def test_one_that_did_not_end_is_led_to_its_end_after_the_close(self, ready: NewSite) -> None:
+        site = ready()
+        worker = Worker(site, LIVE, FIRST)
+        assert worker.start(die_at=30).end().exit_code == -9
+        worker.close()
+        after = XNYS.close_at(FIRST) + timedelta(hours=1)
+        assert isinstance(self.tick(site, after), dg.RunRequest)
+        assert self.tick(site, XNYS.close_at(FIRST) + LATE) == "XNYS is closed."
+        world = site.trading_world(after)
+        try:
+            result = trade(world, US, FIRST)
+        finally:
+            world.close()
+        assert (result.row.ended_why, result.ticks, result.accounts.height) == ("closed", 390, 1)
+        assert self.tick(site, after) == "XNYS is closed."
+
+    def test_it_is_asked_for_some_times_and_never_after_a_person_stopped_it(self, ready: NewSite) -> None:
+        site = ready()
+        worker = Worker(site, LIVE, FIRST)
+        assert worker.start(die_at=5).end().exit_code == -9
+        worker.close()
+        request = self.tick(site, self.NOON)
+        assert isinstance(request, dg.RunRequest)
+        asked = {**request.tags, sensors.PARTITION: FIRST.isoformat()}
+
+        def run(status: dg.DagsterRunStatus, tags: dict[str, str]) -> None:
+            site.instance.create_run_for_job(dg.job(name=LIVE)(lambda: None), tags=tags, status=status)
+
+        run(dg.DagsterRunStatus.CANCELED, {sensors.PARTITION: FIRST.isoformat()})
+        assert "was cancelled" in str(self.tick(site, self.NOON))
+        for led in range(1, sensors.LIVE_ATTEMPTS_A_DAY + 1):
+            run(dg.DagsterRunStatus.FAILURE, asked)
+            assert isinstance(self.tick(site, self.NOON), dg.RunRequest) == (led < sensors.LIVE_ATTEMPTS_A_DAY)
+        assert "10 times and failed again" in str(self.tick(site, self.NOON))
 
     def test_one_that_nobody_began_is_left_to_the_schedule(self, prepared: Site) -> None:
         assert self.tick(prepared, self.NOON) == f"Nobody began to trade the session of {FIRST}."
