@@ -299,3 +299,10 @@ def test_books_are_named_as_declared(warehouse):
     for book in ("", "live", "replay", "replay:", "paper:", "Paper"):
         with pytest.raises(InputRefused, match="no book"):
             LiveStore(warehouse, book)
+
+
+def test_the_server_soon_frees_the_book_of_a_machine_that_is_gone(warehouse):
+    """Set for the connection that holds the lock; a Unix socket, as here, shows them as 0 all the same."""
+    with LiveStore(warehouse).leading(SESSION) as book:
+        rows = book._connection.execute("SELECT source FROM pg_settings WHERE name LIKE 'tcp_keepalives_%'").fetchall()
+    assert rows == [("session",)] * 3
