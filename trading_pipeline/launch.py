@@ -402,16 +402,28 @@ def replayed(settings: Settings) -> Iterator[Replays]:
 
 
 def halt_trading(settings: Settings, reason: str | None) -> str:
-    """Set the kill switch in the database, or lift it where there is no `reason`; what was done, in a line."""
+    """Set the kill switch in the database, or lift it where there is no `reason`; what was done, in words.
+
+    Said too: that no loop leads the book, so that nobody cancels what waits at the broker; and, of a halt that is
+    lifted, what else still halts trading.
+    """
+    from trading_pipeline.live.halting import halted_by
     from trading_pipeline.storage.live_store import LiveStore
+    from trading_pipeline.storage.locks import is_held
 
     world = World(settings)
     try:
         store = LiveStore(world.warehouse)
         if reason is None:
-            return "Trading goes on." if store.lift_halt(world.now()) else "Trading was not halted."
+            lifted = store.lift_halt(world.now())
+            if (still := halted_by(settings)()) is not None:
+                where = "TRADING_HALTED" if settings.trading_halted else settings.halt_file
+                return f"{'The halt is lifted' if lifted else 'No halt to lift'}, but {where} still halts: {still}."
+            return "Trading goes on." if lifted else "Trading was not halted."
         halted = store.halt(reason, world.now())
-        return f"Trading is halted: {reason}." if halted else f"Trading was halted already: {store.halted()}."
+        said = f"Trading is halted: {reason}." if halted else f"Trading was halted already: {store.halted()}."
+        led = is_held(world.warehouse, store.lock_name)
+        return said if led else f"{said} No loop leads the book: cancel what waits at the broker on its own pages."
     finally:
         world.close()
 
