@@ -78,9 +78,14 @@ _COLUMNS: Final = {"open": "o", "high": "h", "low": "l", "close": "c", "volume":
 class _InvalidSymbol(NotFound):
     """The request was refused because of one symbol."""
 
-    def __init__(self, symbol: str) -> None:
-        super().__init__(f"Alpaca calls {symbol} no valid symbol")
-        self.symbol = symbol
+    symbol: str = ""
+
+    @classmethod
+    def of(cls, symbol: str) -> _InvalidSymbol:
+        """The error that names `symbol`."""
+        error = cls(f"Alpaca calls {symbol} no valid symbol")
+        error.symbol = symbol
+        return error
 
 
 @dataclass
@@ -316,7 +321,7 @@ def _meaning(error: APIError, symbols: Sequence[str], now: datetime) -> Provider
         words = set(re.split(r"[^A-Z.]+", said))
         named = [symbol for symbol in symbols if symbol in words]
         if named:
-            return _InvalidSymbol(named[0])
+            return _InvalidSymbol.of(named[0])
     return SchemaChanged(f"Alpaca refuses the request (HTTP {status}: {said or 'no reason given'})")
 
 
