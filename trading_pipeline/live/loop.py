@@ -189,7 +189,7 @@ def run_session(
             raise
         ended = store.session_row(inputs.session)
         assert ended is not None
-        remarks = (*inputs.remarks, *session.reconciled.lines)
+        remarks = (*inputs.remarks, *session.reconciled.lines, *session.unprotected)
         return _result(store, ended, inputs, session.falls, tuple(compute_ms), remarks)
 
 

@@ -418,6 +418,13 @@ class Session:
         return rows.select(name for name in TRADE_SIGNALS.names if name != "book"), ordered
 
     @property
+    def unprotected(self) -> list[str]:
+        """In words, what is held without a stop that works."""
+        stopped = {item.order.instrument_id for item in self.orders.working if item.order.role == "stop"}
+        bare = sorted((self.ledger.tickers[id_], n) for id_, n in self.ledger.held.items() if n and id_ not in stopped)
+        return [f"{ticker}: {shares} shares are held without a stop" for ticker, shares in bare]
+
+    @property
     def nothing_left(self) -> bool:
         """Whether nothing is held, and nothing waits."""
         return not self.orders.working and not any(self.ledger.held.values()) and self.waiting.is_empty()

@@ -132,6 +132,7 @@ def test_the_kill_switch_cancels_entries_and_keeps_what_is_held_protected(wareho
     said = ticks(warehouse).filter(pl.col("tick_at") >= thrown)["why_not"].unique().to_list()
     assert said == ["trading is halted: a bad feeling"]
     assert not any(result.positions["quantity"])
+    assert not any("without a stop" in remark for remark in result.remarks)
 
 
 def test_a_halted_session_watches_over_what_is_held_until_it_is_out(warehouse, day, undisturbed):
@@ -178,6 +179,8 @@ def test_what_cannot_be_left_is_held_overnight_and_left_the_next_morning(warehou
     silent = (pl.col("instrument_id") == name) & (pl.col("started_at") >= since)
     result = lead(Day(day.bars.filter(~silent), day.inputs), warehouse)
     assert result.positions["instrument_id"].to_list() == [name]
+    left = result.positions.row(0, named=True)
+    assert f"{left['ticker']}: {left['quantity']} shares are held without a stop" in result.remarks
     account = result.accounts.row(0, named=True)
     assert account["equity"] == pytest.approx(account["cash"] + result.positions["market_value"].sum(), abs=0.005)
 
