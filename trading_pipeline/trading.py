@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 EARLY = timedelta(minutes=30)
 """How long before the open a loop may be started; it waits."""
+PREMARKET_PATIENCE = timedelta(minutes=10)
+"""How long after the open a loop still waits for the premarket: no entry is made in the first minutes anyway."""
+BETWEEN_LOOKS = timedelta(seconds=30)
 LATE = timedelta(hours=6)
 """How long after the close a session that was begun and did not end may be led to its end."""
 
@@ -42,8 +45,8 @@ def trade(
     """Lead the session under way, or about to open, to its end: signals, orders and the ledger of the paper book.
 
     One that was begun and did not end is led to its end for some hours after its close, without orders. `LiveOnly`
-    where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes. What else
-    `run_session` raises is raised here.
+    where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes, or the
+    premarket is not there some minutes after the open. What else `run_session` raises is raised here.
     """
     from trading_pipeline.alerts.falls import enqueue_falls
     from trading_pipeline.analyst import Desk
@@ -63,12 +66,17 @@ def trade(
             else f"Start it from {opens_at - EARLY:%H:%M} UTC on",
         )
     provider = _minutes(world, "Set INTRADAY_PROVIDER to who tells them")
+    begun = store.session_row(session)
+    if begun is None:
+        _wait_for_premarket(world, market, session, opens_at + PREMARKET_PATIENCE)
     inputs = read_inputs(
         world.lake,
         market,
         session,
         benchmark_id=world.index_of(market).benchmark,
         stale_after=timedelta(seconds=world.settings.live_stale_seconds),
+        # What the day began with: levels and biases made anew since then would make other decisions of the same bars.
+        as_of=None if begun is None else begun.started_at,
     )
     ids = _symbols(world, market, provider, inputs.context.names)
     desk = (
@@ -91,6 +99,12 @@ def trade(
             heartbeat=heartbeat,
             on_falls=lambda falls: enqueue_falls(world, market, session, falls),
         )
+
+
+def _wait_for_premarket(world: World, market: Market, session: date, until: datetime) -> None:
+    """Returns when the session's snapshots are there, or at `until`."""
+    while world.now() < until and world.lake.latest(market.name, PREMARKET_SNAPSHOTS, [session]).is_empty():
+        world.sleep(BETWEEN_LOOKS.total_seconds())
 
 
 def _unended(store: LiveStore, session: date, now: datetime, closes_at: datetime) -> bool:

@@ -15,11 +15,11 @@ import pytest
 from trading_pipeline.assets.live import TABLES
 from trading_pipeline.automation import jobs, sensors
 from trading_pipeline.definitions import build_definitions
-from trading_pipeline.errors import LiveOnly
+from trading_pipeline.errors import InputRefused, LiveOnly
 from trading_pipeline.markets import US
 from trading_pipeline.storage.live_store import LiveStore
 from trading_pipeline.tables.live import LIVE_SESSIONS, LIVE_TABLES
-from trading_pipeline.trading import LATE, trade
+from trading_pipeline.trading import LATE, PREMARKET_PATIENCE, trade
 from trading_pipeline_tests.promises import EVE, FIRST, XNYS, Site, Worker, differences, final_at
 
 NewSite = Callable[[], Site]
@@ -126,6 +126,18 @@ def test_only_the_session_under_way_is_traded(prepared: Site, now: datetime, say
     try:
         with pytest.raises(LiveOnly, match=says):
             trade(world, US, FIRST)
+    finally:
+        world.close()
+
+
+def test_a_premarket_that_is_late_is_waited_for_until_some_minutes_after_the_open(begun_site: NewSite) -> None:
+    site = begun_site()
+    site.run(jobs.end_of_day_name(US), EVE, EVE)
+    world = site.trading_world(OPENS - timedelta(minutes=20))
+    try:
+        with pytest.raises(InputRefused, match="Nobody is prepared"):
+            trade(world, US, FIRST)
+        assert world.now() == OPENS + PREMARKET_PATIENCE
     finally:
         world.close()
 
