@@ -212,7 +212,7 @@ def test_a_run_after_a_killed_one_publishes_everything(story: Story, desk: Desk)
 def test_progress_is_a_line_a_task_where_nobody_watches(story: Story) -> None:
     told = story.first.out.partition("US (XNYS)")[0].splitlines()
     tasks = [re.fullmatch(r"  us/(\w+): [\d,]+", line)[1] for line in told]
-    assert {"received_bars", "dip_opportunities", "daily_briefing"} <= set(tasks)
+    assert {"dip_opportunities", "daily_briefing"} <= set(tasks)
     assert tasks[-1] == "daily_bias"
     assert "\x1b" not in story.first.out
 

@@ -174,7 +174,8 @@ def test_a_range_of_sessions_is_each_session_by_itself(book):
         alone = ledger(day.orders, fills, known, [session], CASH, booked)
         for name in ("positions", "trades", "accounts"):
             own = getattr(whole, name).filter(pl.col("session") == session)
-            assert_frame_equal(own, getattr(alone, name), check_exact=True)
+            # Exact but for the last bit: polars divides a column by what a column of one row is otherwise divided by.
+            assert_frame_equal(own, getattr(alone, name), rel_tol=1e-12, abs_tol=1e-9)
 
 
 @QUICK
