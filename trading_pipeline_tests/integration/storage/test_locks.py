@@ -81,7 +81,9 @@ def test_a_lock_lost_with_its_connection_is_noticed_before_writing(warehouse):
         lock.confirm()
         with connect(warehouse.url) as connection:
             connection.execute(
+                # Of this database alone: other tests share the server.
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
         with pytest.raises(StorageUnavailable, match="was lost"):
             lock.confirm()
