@@ -230,6 +230,8 @@ def test_past_the_budget_the_rules_word_what_is_left_and_the_next_day_begins_ane
     cheap = DIP.most_it_can_cost("claude-haiku-5-5", DIP.question(rows[0]["inputs"]))
     dear = DIP.most_it_can_cost("claude-sonnet-5-5", DIP.question(rows[7]["inputs"]))
     tight = settings.model_copy(update={"claude_daily_budget": dear + 2.5 * cheap})
+    # Answers as long as allowed: of short ones, asked about one after the other, the budget pays for all twelve.
+    api.answer = lambda request: message(json.dumps(words_of(request)), request["model"], output_tokens=DIP.most_tokens)
     told = write_words(rows_of(*rows), tight, ledger, NOW)
     by_claude = told.filter(pl.col("source") == "claude")
     assert "A07" in by_claude["ticker"].to_list()
