@@ -1,0 +1,1 @@
+"""Strategies: small classes that say when to enter and when to leave."""
