@@ -27,7 +27,7 @@ from trading_pipeline.errors import (
     StorageUnavailable,
     TradingPipelineError,
 )
-from trading_pipeline.storage.locks import Database, lock_key
+from trading_pipeline.storage.locks import KEEPALIVES, Database, lock_key
 from trading_pipeline.storage.server import connect
 from trading_pipeline.storage.versions import aware
 from trading_pipeline.tables import MOMENT, Table
@@ -68,8 +68,6 @@ _SQL_TYPES: dict[pl.DataType, str] = {
 
 
 _PATIENCE_MS: Final = 1000
-_KEEPALIVES: Final = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-"""As `locks` has them: the server frees the book within a minute when a remote loop's machine has gone."""
 _SCHEMAS: Final = {table: table.schema for table in LIVE_TABLES.values()}
 
 
@@ -115,7 +113,7 @@ class LiveStore:
         """The book for one loop alone; `AlreadyRunning` where another one leads it, on this session or another."""
         with _telling("opened"), connect(self._database.url) as connection:
             key = lock_key(self.lock_name)
-            connection.execute(_KEEPALIVES)
+            connection.execute(KEEPALIVES)
             # A loop that just died holds the lock until the server sees its connection gone.
             connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(_PATIENCE_MS)))
             try:

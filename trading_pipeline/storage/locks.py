@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import psycopg
 from psycopg import sql
@@ -26,8 +26,9 @@ from trading_pipeline.storage.server import connect
 
 DEFAULT_TIMEOUT_SECONDS = 300.0
 
-# The server notices within a minute that a remote holder's machine has gone; Unix sockets ignore these.
-_SESSION = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+KEEPALIVES: Final = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+"""For a connection that holds a lock: the server notices within a minute that a remote holder's machine has gone. Unix
+sockets ignore it."""
 
 
 class Database(Protocol):
@@ -124,7 +125,7 @@ def _entered(database: Database, name: str, timeout: float) -> Iterator[Lock | N
 
 def _open(database: Database) -> psycopg.Connection:
     connection = connect(database.url, autocommit=True)
-    connection.execute(_SESSION)
+    connection.execute(KEEPALIVES)
     return connection
 
 
