@@ -4,7 +4,7 @@ Each names its session itself. A schedule built from the partitioned job would, 
 the future (partitions open with `end_offset=1`).
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import timedelta
 
 import dagster as dg
@@ -20,7 +20,22 @@ EARLY = timedelta(minutes=10)
 SUNDAY_NOON = "0 12 * * 0"
 SUNDAY_EVENING = "0 20 * * 0"
 
-Tick = Callable[[dg.ScheduleEvaluationContext], dg.RunRequest | dg.SkipReason]
+
+def _asked(
+    market: Market, context: dg.ScheduleEvaluationContext, key: str, *, final: bool = False
+) -> dg.RunRequest | dg.SkipReason:
+    """A run for the session of the tick's day; none on a day without one, nor, where `final`, before its bars are.
+
+    key: of the runs of one schedule; with the day, at most one run has it.
+    """
+    exchange, moment = calendar(market.exchange), context.scheduled_execution_time
+    day = exchange.local_date(moment)
+    if not exchange.is_session(day):
+        return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+    final_at = exchange.close_at(day) + market.data_lag
+    if final and moment < final_at:
+        return dg.SkipReason(f"The bars of {day} are not final before {final_at:%H:%M} UTC.")
+    return dg.RunRequest(run_key=f"{key}/{day}", partition_key=day.isoformat())
 
 
 def end_of_day(
@@ -38,14 +53,7 @@ def end_of_day(
         description=f"After the close of every {market.exchange} session: fetch, judge, grade, find the dips.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        moment = context.scheduled_execution_time
-        day = exchange.local_date(moment)
-        if not exchange.is_session(day):
-            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
-        final = exchange.close_at(day) + market.data_lag
-        if moment < final:
-            return dg.SkipReason(f"The bars of {day} are not final before {final:%H:%M} UTC.")
-        return dg.RunRequest(run_key=f"{market.name}/{day}", partition_key=day.isoformat())
+        return _asked(market, context, market.name, final=True)
 
     return tick
 
@@ -89,10 +97,7 @@ def premarket(
         description=f"Before the open of every {market.exchange} session: what to expect of each watched name.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day = exchange.local_date(context.scheduled_execution_time)
-        if not exchange.is_session(day):
-            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
-        return dg.RunRequest(run_key=f"{market.name}/premarket/{day}", partition_key=day.isoformat())
+        return _asked(market, context, f"{market.name}/premarket")
 
     return tick
 
@@ -112,10 +117,7 @@ def minutes(
         description=f"After the post-market of every {market.exchange} session: its minutes, while they are told.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day = exchange.local_date(context.scheduled_execution_time)
-        if not exchange.is_session(day):
-            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
-        return dg.RunRequest(run_key=f"{market.name}/minutes/{day}", partition_key=day.isoformat())
+        return _asked(market, context, f"{market.name}/minutes")
 
     return tick
 
@@ -136,10 +138,7 @@ def live(market: Market) -> dg.ScheduleDefinition:
         description=f"Every {market.exchange} session on paper: one run from before the open to the close.",
     )
     def tick(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        day = exchange.local_date(context.scheduled_execution_time)
-        if not exchange.is_session(day):
-            return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
-        return dg.RunRequest(run_key=f"{market.name}/live/{day}", partition_key=day.isoformat())
+        return _asked(market, context, f"{market.name}/live")
 
     return tick
 

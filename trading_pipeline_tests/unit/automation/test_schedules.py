@@ -129,12 +129,20 @@ def test_minutes_are_received_after_the_post_market(tick: Tick) -> None:
     assert request.partition_key == "2026-11-20"
 
 
-@pytest.mark.parametrize("make", [schedules.premarket, schedules.minutes])
+@pytest.mark.parametrize("make", [schedules.premarket, schedules.minutes, schedules.live])
 @pytest.mark.parametrize("day", [21, 22, 26])  # a weekend, Thanksgiving
 def test_nothing_is_prepared_for_a_closed_day(tick: Tick, make: Callable[..., dg.ScheduleDefinition], day: int) -> None:
     answer = tick(make(US), datetime(2026, 11, day, 8, 30, tzinfo=NEW_YORK))
     assert isinstance(answer, dg.SkipReason)
     assert "does not trade" in str(answer.skip_message)
+
+
+def test_the_runs_of_a_session_have_keys_of_their_own(tick: Tick) -> None:
+    """Dagster starts one run a key: two schedules with the same one would leave the later run out."""
+    made = [make(US) for make in (schedules.end_of_day, schedules.premarket, schedules.minutes, schedules.live)]
+    asked = [tick(schedule, datetime(2026, 11, 20, 20, 30, tzinfo=NEW_YORK)) for schedule in made]
+    keys = [request.run_key for request in asked if isinstance(request, dg.RunRequest)]
+    assert keys == ["us/2026-11-20", *(f"us/{kind}/2026-11-20" for kind in ("premarket", "minutes", "live"))]
 
 
 def _days(year: int) -> list[date]:
