@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+
+from trading_pipeline.research.reasoned import groups_of, read_reasoned, refuse
 
 
 @dataclass(frozen=True)
@@ -82,29 +83,6 @@ def load_rules() -> Rules:
 
 def parse_rules(text: str) -> Rules:
     """Rules from TOML; `ValueError` names what is missing, unknown, no number or without a reason."""
-    told = tomllib.loads(text)
-    groups = {"causes": CauseRules, "gate": GateRules, "size": SizeRules}
-    faults = [f"unknown {name}" for name in told if name not in {"version", *groups}]
-    if not isinstance(told.get("version"), str):
-        faults.append("version must be text")
-    parts: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    for group, kind in groups.items():
-        numbers = told.get(group, {})
-        names = [each.name for each in fields(kind)]
-        faults += [f"unknown {group}.{name}" for name in numbers if name not in names]
-        values: dict[str, float] = {}
-        for name in names:
-            entry = numbers.get(name)
-            if not (isinstance(entry, dict) and set(entry) == {"value", "reason"}):
-                faults.append(f"{group}.{name} needs a value and a reason, and nothing else")
-            elif isinstance(entry["value"], bool) or not isinstance(entry["value"], int | float):
-                faults.append(f"{group}.{name} is no number")
-            elif not (isinstance(entry["reason"], str) and entry["reason"].strip()):
-                faults.append(f"{group}.{name} has no reason")
-            else:
-                values[name], reasons[f"{group}.{name}"] = float(entry["value"]), entry["reason"]
-        parts[group] = kind(**values) if len(values) == len(names) else None
-    if faults:
-        raise ValueError(f"the rules of the dip desk cannot be used: {'; '.join(faults)}")
-    return Rules(told["version"], parts["causes"], parts["gate"], parts["size"], reasons)
+    found = read_reasoned(tomllib.loads(text), groups_of(Rules), tells_version=True)
+    refuse("the rules of the dip desk", found.faults)
+    return Rules(version=found.version, reasons=found.reasons, **found.parts)

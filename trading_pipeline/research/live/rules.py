@@ -5,15 +5,13 @@ What belongs here: reading and checking the file. What does not: what the rules 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+
+from trading_pipeline.research.reasoned import groups_of, read_reasoned, refuse
 
 
 @dataclass(frozen=True)
@@ -142,18 +140,6 @@ class Rules:
     """Why each number is what it is, by `group.name`."""
 
 
-_GROUPS: dict[str, type[Any]] = {
-    "features": FeatureRules,
-    "timing": TimingRules,
-    "mean_reversion": MeanReversionRules,
-    "trend_continuation": TrendRules,
-    "stops": StopRules,
-    "tilts": TiltRules,
-    "market": MarketRules,
-    "monitor": MonitorRules,
-}
-
-
 @cache
 def load_rules() -> Rules:
     """The rules beside this module."""
@@ -162,37 +148,6 @@ def load_rules() -> Rules:
 
 def parse_rules(text: str) -> Rules:
     """Rules from TOML; `ValueError` names what is missing, unknown, no (whole) number or without a reason."""
-    told = tomllib.loads(text)
-    faults = [f"unknown {name}" for name in told if name not in _GROUPS]
-    parts: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    numbers: dict[str, float] = {}
-    for group, kind in _GROUPS.items():
-        entries = told.get(group, {})
-        names = [each.name for each in fields(kind)]
-        faults += [f"unknown {group}.{name}" for name in entries if name not in names]
-        values: dict[str, float] = {}
-        for each in fields(kind):
-            place, entry = f"{group}.{each.name}", entries.get(each.name)
-            fault = _fault(entry, whole=each.type == "int")
-            if fault:
-                faults.append(f"{place} {fault}")
-            else:
-                values[each.name] = entry["value"] if each.type == "int" else float(entry["value"])
-                reasons[place], numbers[place] = entry["reason"], values[each.name]
-        parts[group] = kind(**values) if len(values) == len(names) else None
-    if faults:
-        raise ValueError(f"the rules of the live session cannot be used: {'; '.join(faults)}")
-    version = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:12]
-    return Rules(version=version, reasons=reasons, **parts)
-
-
-def _fault(entry: Any, whole: bool) -> str | None:
-    if not (isinstance(entry, dict) and set(entry) == {"value", "reason"}):
-        return "needs a value and a reason, and nothing else"
-    value, reason = entry["value"], entry["reason"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return "is no number"
-    if whole and not (isinstance(value, int) and value > 0):
-        return "is no whole number above 0"
-    return None if isinstance(reason, str) and reason.strip() else "has no reason"
+    found = read_reasoned(tomllib.loads(text), groups_of(Rules))
+    refuse("the rules of the live session", found.faults)
+    return Rules(version=found.version, reasons=found.reasons, **found.parts)

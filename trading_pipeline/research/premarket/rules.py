@@ -12,6 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from trading_pipeline.research.reasoned import groups_of, read_reasoned, refuse
+
 
 @dataclass(frozen=True)
 class WeightRules:
@@ -91,16 +93,6 @@ class Rules:
     """Why each number is what it is, by `group.name`."""
 
 
-_GROUPS: dict[str, type] = {
-    "weights": WeightRules,
-    "gap": GapRules,
-    "news": NewsRules,
-    "environment": EnvironmentRules,
-    "bias": BiasRules,
-    "confidence": ConfidenceRules,
-}
-
-
 @cache
 def load_rules() -> Rules:
     """The rules beside this module."""
@@ -109,34 +101,9 @@ def load_rules() -> Rules:
 
 def parse_rules(text: str) -> Rules:
     """Rules from TOML; `ValueError` names what is missing, unknown, no number, without a reason or out of order."""
-    told = tomllib.loads(text)
-    faults = [f"unknown {name}" for name in told if name not in {"version", *_GROUPS}]
-    if not isinstance(told.get("version"), str):
-        faults.append("version must be text")
-    parts: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    for group, kind in _GROUPS.items():
-        numbers = told.get(group, {})
-        names = [each.name for each in fields(kind)]
-        faults += [f"unknown {group}.{name}" for name in numbers if name not in names]
-        values: dict[str, float] = {}
-        for name in names:
-            entry = numbers.get(name)
-            if not (isinstance(entry, dict) and set(entry) == {"value", "reason"}):
-                faults.append(f"{group}.{name} needs a value and a reason, and nothing else")
-            elif isinstance(entry["value"], bool) or not isinstance(entry["value"], int | float):
-                faults.append(f"{group}.{name} is no number")
-            elif not (isinstance(entry["reason"], str) and entry["reason"].strip()):
-                faults.append(f"{group}.{name} has no reason")
-            else:
-                values[name], reasons[f"{group}.{name}"] = float(entry["value"]), entry["reason"]
-        if len(values) == len(names):
-            parts[group] = kind(**values)
-    if not faults:
-        faults = _disorder(parts)
-    if faults:
-        raise ValueError(f"the rules of the daily bias cannot be used: {'; '.join(faults)}")
-    return Rules(version=told["version"], reasons=reasons, **parts)
+    found = read_reasoned(tomllib.loads(text), groups_of(Rules), tells_version=True)
+    refuse("the rules of the daily bias", found.faults or _disorder(found.parts))
+    return Rules(version=found.version, reasons=found.reasons, **found.parts)
 
 
 def _disorder(parts: Mapping[str, Any]) -> list[str]:

@@ -5,17 +5,16 @@ What belongs here: reading and checking the file. What does not: what the limits
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from trading_pipeline.research.money import MICROS, micros
+from trading_pipeline.research.reasoned import Reader, groups_of, is_number, read_reasoned, reader, refuse, whole
 
 Ticks = tuple[tuple[float, float], ...]
 
@@ -92,14 +91,6 @@ class Limits:
     """Why each number is what it is, by `group.name`."""
 
 
-_GROUPS: dict[str, type[Any]] = {
-    "budget": BudgetLimits,
-    "position": PositionLimits,
-    "environment": EnvironmentFactors,
-    "edges": EdgeFactors,
-}
-
-
 @cache
 def load_limits(market: str = "us") -> Limits:
     """The limits beside this module, for `us` or `asx`."""
@@ -112,88 +103,40 @@ def parse_limits(text: str, market: str = "us") -> Limits:
     Every market of the file is checked, whichever is asked for.
     """
     told = tomllib.loads(text)
-    markets = told.pop("market", {})
-    faults = [f"unknown {name}" for name in told if name not in _GROUPS]
-    reasons: dict[str, str] = {}
-    numbers: dict[str, Any] = {}
-
-    def read(place: str, kind: type[Any], entries: Mapping[str, Any]) -> Any:
-        types = {each.name: each.type for each in fields(kind)}
-        faults.extend(f"unknown {place}.{name}" for name in entries if name not in types)
-        values: dict[str, Any] = {}
-        for name, type_ in types.items():
-            fault = _fault(entries.get(name), _CHECKS.get(name, _is_fraction))
-            if fault:
-                faults.append(f"{place}.{name} {fault}")
-            else:
-                value = entries[name]["value"]
-                values[name] = _ticks(value) if type_ == "Ticks" else float(value) if type_ == "float" else value
-                reasons[f"{place}.{name}"], numbers[f"{place}.{name}"] = entries[name]["reason"], values[name]
-        return kind(**values) if len(values) == len(types) else None
-
-    parts = {group: read(group, kind, told.get(group, {})) for group, kind in _GROUPS.items()}
-    rules = {name: read(f"market.{name}", MarketRules, entries) for name, entries in markets.items()}
-    if market not in rules:
-        faults.append(f"no market.{market}")
-    if faults:
-        raise ValueError(f"the limits cannot be used: {'; '.join(faults)}")
-    version = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:12]
-    return Limits(version=version, market=rules[market], reasons=reasons, **parts)
+    markets = {f"market.{name}": rules for name, rules in told.pop("market", {}).items()}
+    groups = groups_of(Limits)
+    of_markets = dict.fromkeys(markets, groups.pop("market"))
+    found = read_reasoned(told | markets, groups | of_markets, lambda name, _: _READERS.get(name, _FRACTION))
+    asked = f"market.{market}"
+    refuse("the limits", found.faults + ([] if asked in markets else [f"no {asked}"]))
+    parts = {group: found.parts[group] for group in groups}
+    return Limits(version=found.version, market=found.parts[asked], reasons=found.reasons, **parts)
 
 
-def _fault(entry: Any, check: Callable[[Any], str | None]) -> str | None:
-    if not (isinstance(entry, dict) and set(entry) == {"value", "reason"}):
-        return "needs a value and a reason, and nothing else"
-    if not (isinstance(entry["reason"], str) and entry["reason"].strip()):
-        return "has no reason"
-    return check(entry["value"])
-
-
-def _ticks(value: list[list[float]]) -> Ticks:
-    return tuple((float(start), float(step)) for start, step in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_fraction(value: Any) -> str | None:
-    return None if _is_number(value) and 0 <= value <= 1 else "is no number from 0 to 1"
-
-
-def _is_amount(value: Any) -> str | None:
-    return None if _is_number(value) and value >= 0 else "is no number of 0 or more"
-
-
-def _is_count(value: Any) -> str | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return None if whole and value > 0 else "is no whole number above 0"
-
-
-def _is_switch(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "is neither true nor false"
-
-
-def _are_ticks(value: Any) -> str | None:
+def _are_ticks(value: Any) -> bool:
     """Steps divide the prices from which on they hold: a price rounded up into the next band is quotable there."""
-    fault = "are no [from price, step] pairs, descending to 0, steps of whole millionths that divide the prices"
     pairs = isinstance(value, list) and value and all(isinstance(each, list) and len(each) == 2 for each in value)
-    if not (pairs and all(_is_number(number) for each in value for number in each)):
-        return fault
+    if not (pairs and all(is_number(number) for each in value for number in each)):
+        return False
     starts, steps = zip(*((micros(start), micros(step)) for start, step in value), strict=True)
     if min(steps) <= 0 or any(not math.isclose(micros(step) / MICROS, step) for _, step in value):
-        return fault
+        return False
     descends = starts[-1] == 0 and list(starts) == sorted(set(starts), reverse=True)
-    divides = all(
+    return descends and all(
         start % own == 0 and start % below == 0 for start, own, below in zip(starts, steps, steps[1:], strict=False)
     )
-    return None if descends and divides else fault
 
 
-_CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "least_reward_to_risk": _is_amount,
-    "smallest_value": _is_amount,
-    "lot": _is_count,
-    "short_selling": _is_switch,
-    "ticks": _are_ticks,
+_FRACTION = reader(lambda value: is_number(value) and 0 <= value <= 1, "is no number from 0 to 1", float)
+_AMOUNT = reader(lambda value: is_number(value) and value >= 0, "is no number of 0 or more", float)
+_READERS: dict[str, Reader] = {
+    "least_reward_to_risk": _AMOUNT,
+    "smallest_value": _AMOUNT,
+    "lot": whole,
+    "short_selling": reader(lambda value: isinstance(value, bool), "is neither true nor false"),
+    "ticks": reader(
+        _are_ticks,
+        "are no [from price, step] pairs, descending to 0, steps of whole millionths that divide the prices",
+        lambda value: tuple((float(start), float(step)) for start, step in value),
+    ),
 }
