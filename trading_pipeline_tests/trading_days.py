@@ -41,13 +41,15 @@ def trading_day(
     sides: Sequence[Literal["long", "short"]] = ("long", "short"),
     stale: tuple[int, int] = (95, 103),
     missing: tuple[int, int] = (200, 207),
+    dividend: float = 0.0,
     seed: int = 5,
     **others: Any,
 ) -> TradingDay:
     """A day with `trades` round trips on as many names, `held` positions opened and kept, `carried` ones from before.
 
     stale, missing: minutes of the session in which the feed was stale, and in which no tick was made; neither where
-    both ends are equal. Keyword arguments replace any field.
+    both ends are equal. dividend: that each share carried from before went without this morning. Keyword arguments
+    replace any field.
     """
     exchange = calendar("XNYS")
     opens, closes = (moment.astimezone(UTC) for moment in (exchange.open_at(session), exchange.close_at(session)))
@@ -71,7 +73,7 @@ def trading_day(
             _signal(session, f"R{number:02d}", at, sides[number % len(sides)], 52.5, outcome, reason, 0)
         )
     after = _marked(session, rows["fills"], before, {name: float(closing[-1, n]) for n, name in enumerate(names)})
-    rows["positions"], rows["accounts"] = after, [_account(session, rows, before, after)]
+    rows["positions"], rows["accounts"] = after, [_account(session, rows, before, after, dividend)]
     rows["live_ticks"] = _ticks(session, opens, length, len(names), stale, missing)
     rows["live_sessions"] = [
         {
@@ -191,6 +193,7 @@ def _trip(
             "entry_price": paid / quantity,
             "exit_price": exit_price,
             "fees": fees,
+            "income": 0.0,
             "pnl": pnl,
             "r_multiple": pnl / (0.60 * quantity),
             "exit_reason": role,
@@ -278,20 +281,24 @@ def _account(
     rows: dict[str, list[dict[str, Any]]],
     before: list[dict[str, Any]],
     after: list[dict[str, Any]],
+    dividend: float,
 ) -> dict[str, Any]:
     fees = round(sum(fill["fee"] for fill in rows["fills"]), 2)
     flow = sum((1 if fill["side"] == "sell" else -1) * fill["quantity"] * fill["price"] for fill in rows["fills"])
     worth = sum(row["market_value"] for row in after)
+    income = round(dividend * sum(row["quantity"] for row in before), 2)
+    cash = START + flow - fees + income
     return {
         "book": BOOK,
         "session": session,
         "cash_before": START,
-        "cash": START + flow - fees,
+        "cash": cash,
         "market_value": worth,
-        "equity": START + flow - fees + worth,
+        "equity": cash + worth,
         "realised": sum(trade["pnl"] + trade["fees"] for trade in rows["trades"]),
         "unrealised": sum(row["unrealised"] for row in after),
         "fees": fees,
+        "income": income,
     }
 
 

@@ -40,7 +40,8 @@ def profit_by_tick(day: TradingDay) -> pl.DataFrame:
 
     What is held is valued at the last close the loop had taken in by the tick, before that at the price of the evening
     before or of the first fill; at the last tick at the price the ledger values it at. A fill counts from the first
-    tick at or after it on, one after the last tick at that one. Both lines are after fees.
+    tick at or after it on, one after the last tick at that one. Dividends count from the first tick on, as prices are
+    without them from the open on. Both lines are after fees.
     """
     ticks = day.live_ticks.select("tick_at").sort("tick_at")
     if ticks.is_empty():
@@ -60,6 +61,7 @@ def profit_by_tick(day: TradingDay) -> pl.DataFrame:
     at = np.array([column[id_] for id_ in fills["instrument_id"]], dtype=int)
     np.add.at(shares, (row, at), fills["signed"].to_numpy())
     np.add.at(money, row, fills["paid"].to_numpy())
+    money[0] += day.account["income"] if day.account else 0.0
     begun = {row["instrument_id"]: row for row in day.carried.iter_rows(named=True)}
     start = np.array([begun[id_]["quantity"] if id_ in begun else 0.0 for id_ in held])
     prices = _prices(day, ticks, held, fills)
@@ -113,14 +115,15 @@ def checks(day: TradingDay) -> list[Check]:
     before, unrealised_before = equity_before(day), float(day.carried["unrealised"].sum())
     positions = day.positions
     worth = float((positions["quantity"] * positions["market_price"]).sum())
-    gained = account["realised"] - account["fees"] + account["unrealised"] - unrealised_before
+    left = account["cash_before"] + fills["paid"].sum() + account["income"]
+    earned = account["realised"] - account["fees"] + account["income"]
+    gained = earned + account["unrealised"] - unrealised_before
     found = [
-        Check("Cash: what there was, and what the fills left of it", account["cash_before"] + fills["paid"].sum(),
-              account["cash"]),
+        Check("Cash: what there was, what the fills left of it, and dividends", left, account["cash"]),
         Check("Fees of all fills", float(fills["fee"].sum()), account["fees"]),
         Check("Value of the positions, shares times last price", worth, account["market_value"]),
         Check("Equity: cash and positions", account["cash"] + account["market_value"], account["equity"]),
-        Check("Profit: realised, less fees, and what is held gained", gained, account["equity"] - before),
+        Check("Profit: realised, less fees, dividends, and what is held gained", gained, account["equity"] - before),
         Check("Shares: those carried, bought and sold, that are not in the positions", _unmatched(day, fills), 0.0,
               "shares"),
     ]  # fmt: skip

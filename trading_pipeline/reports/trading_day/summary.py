@@ -27,7 +27,9 @@ def summary_renderable(day: TradingDay, *, page: str | None) -> Group:
     if day.simulated:
         lines.append(Text("SIMULATED: every company, price and number below is fictional.", "bold yellow"))
     gained, health = profit(day), feed(day)
-    fees = float(day.fills["fee"].sum())
+    costs = f"{wording.cash(float(day.fills['fee'].sum()), currency)} fees"
+    if income := (day.account or {}).get("income"):
+        costs += f" and with {wording.cash(income, currency, signed=True)} of dividends"
     lines.append(_listed("Signals", _signals(day)))
     states = day.placed["status"].fill_null("pending").value_counts().sort("count", "status", descending=[True, False])
     told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in states.iter_rows())
@@ -38,11 +40,7 @@ def summary_renderable(day: TradingDay, *, page: str | None) -> Group:
     )
     money = wording.cash(gained, currency, signed=True)
     style = "bold blue" if gained > 0 else "bold magenta" if gained < 0 else "bold"
-    lines.append(
-        Text.assemble(
-            ("P&L       ", "bold"), (money, style), f" after {wording.cash(fees, currency)} fees. {sentence(day)}"
-        )
-    )
+    lines.append(Text.assemble(("P&L       ", "bold"), (money, style), f" after {costs}. {sentence(day)}"))
     lines += _extremes(day)
     if health.missing or health.stale:
         ill = [f"{wording.count(health.missing, 'tick')} missing"] if health.missing else []

@@ -75,6 +75,8 @@ class Trip:
         multiple = self.trade["r_multiple"]
         worth = f", {wording.number(multiple, 2, signed=True)} R" if multiple is not None else ""
         gained = wording.cash(self.trade["pnl"], currency, signed=True)
+        if income := self.trade["income"]:
+            gained += f", {wording.cash(income, currency, signed=True)} of it dividends"
         left = f"{wording.clock(self.trade['closed_at'], zone)} at {wording.price(self.trade['exit_price'])}"
         return f"{entered}; out {out} at {left}: {gained}{worth}."
 

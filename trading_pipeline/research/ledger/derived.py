@@ -26,8 +26,7 @@ SIGNALS = pl.Schema({"signal_id": pl.String(), "setup": pl.String()})
 class Ledger:
     """What fills, actions and last prices come to; each frame in the order of its key.
 
-    positions, trades, accounts: the columns of the tables of the same names without `book`, and income (dividends
-    received less dividends paid on short positions) in trades and accounts.
+    positions, trades, accounts: the columns of the tables of the same names without `book`.
     """
 
     journal: pl.DataFrame
@@ -108,7 +107,7 @@ def valued(held: pl.DataFrame) -> pl.DataFrame:
 def trades(
     journal: pl.DataFrame, orders: pl.DataFrame, signals: pl.DataFrame | None, sessions: Sequence[date]
 ) -> pl.DataFrame:
-    """Round trips that were closed in one of `sessions`: the columns of the table without `book`, and income.
+    """Round trips that were closed in one of `sessions`: the columns of the table without `book`.
 
     Prices and quantity are in the basis of the day it was closed, so that (exit - entry) x quantity is what the shares
     earned through splits too. session: the one it was closed in. r_multiple: pnl over the risk of the orders that
@@ -172,19 +171,19 @@ def trades(
             "entry_price",
             "exit_price",
             fees=from_micros(pl.col("fees")),
+            income=from_micros(pl.col("income")),
             pnl=pnl,
             r_multiple=pl.when(pl.col("risk_known") & (pl.col("risk") > 0)).then(pnl / pl.col("risk")),
             exit_reason=pl.when(pl.col("reasons").list.len() == 1)
             .then(pl.col("reasons").list.first())
             .otherwise(pl.lit("several")),
-            income=from_micros(pl.col("income")),
         )
         .sort("trade_id")
     )
 
 
 def accounts(journal: pl.DataFrame, positions: pl.DataFrame, cash: float, sessions: Sequence[date]) -> pl.DataFrame:
-    """The account at the end of each of `sessions` (ascending): the columns of the table without `book`, and income.
+    """The account at the end of each of `sessions` (ascending): the columns of the table without `book`.
 
     positions: of those sessions. cash: at the start of the book. fees, realised, income: of the session itself; what a
     session that is not asked for moved is in `cash_before`.

@@ -220,7 +220,7 @@ class Exposure:
         return valued(pl.DataFrame(rows, schema=schema, orient="row"))
 
     def account(self) -> dict[str, float]:
-        """The account now: the columns of the table without `book` and session, and income."""
+        """The account now: the columns of the table without `book` and session."""
         value = unrealised = 0
         for name, line in self._lines.items():
             held, mark = line.held, self._marks.get(name)

@@ -9,11 +9,13 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from trading_pipeline.errors import StorageUnavailable
+from trading_pipeline.research.ledger import ledger
 from trading_pipeline.storage import migrations
 from trading_pipeline.storage.outbox import Alert, Outbox
 from trading_pipeline.storage.server import connect
 from trading_pipeline.storage.warehouse import TABLES, Warehouse
 from trading_pipeline.tables import MARKET_DATA, MOMENT, Kind
+from trading_pipeline_tests.unit.research.ledger.conftest import SESSIONS, Day, actions_of, prices_of
 
 SQL_TYPES = {
     pl.String(): "text",
@@ -136,3 +138,37 @@ def test_dips_that_waited_before_there_were_kinds_of_alerts_are_sent_after_it(em
     assert (batch.kind, len(batch.alerts)) == ("dip", 2)
     known = Alert("dip", "us", date(2024, 3, 15), "us:AAA", "AAA", {}, 10.0)
     assert outbox.enqueue([known], ["discord"], now=now, due_at=now, expires_at=now) == 0, "and are not told again"
+
+
+def test_dividends_that_were_in_cash_alone_are_told_after_it(embedded_server):
+    """A long position closed in parts, a short one, and one of a single day; A and B pay while they are held."""
+    day = Day().fill("a", 100, 50.0, fee=1.0).fill("b", 30, 20.0, fee=0.3, side="sell", name="us:B")
+    day.fill("a2", 40, 52.0, fee=0.4, session=1, side="sell", role="close")
+    day.fill("c", 10, 9.0, session=1, name="us:C").fill("d", 10, 9.5, session=1, side="sell", role="close", name="us:C")
+    day.fill("a3", 60, 49.0, fee=0.6, session=2, side="sell", role="close")
+    day.fill("b2", 30, 19.5, fee=0.3, session=3, name="us:B", role="close")
+    marks = prices_of((0, 50.5), (1, 51.5), (0, 20.5, "us:B"), (1, 20.1, "us:B"), (2, 19.9, "us:B"))
+    paid = actions_of((1, "dividend", 0.2425), (2, "dividend", 0.11), (2, "dividend", 0.333333, "us:B"))
+    found = ledger(day.orders, day.fills, marks, SESSIONS, 100_000.0, paid)
+    assert found.accounts["income"].to_list() == [0.0, 24.25, -3.4, 0.0, 0.0]
+
+    warehouse = Warehouse(embedded_server.create_database())
+    migrations.run(warehouse.url, "0007")
+    begun = pl.DataFrame({"session": SESSIONS, "equity": 1.0}).with_columns(
+        *(pl.lit("").alias(name) for name in ("run_id", "rules_version")),
+        *(pl.lit(datetime(2025, 9, 15, tzinfo=UTC)).alias(name) for name in ("started_at", "heartbeat_at")),
+        book=pl.lit("paper"),
+    )
+    stored = {"live_sessions": begun, "orders": day.orders, "trades": found.trades, "accounts": found.accounts}
+    with connect(warehouse.url) as connection:
+        for name, rows in stored.items():
+            older = rows.with_columns(book=pl.lit("paper")).drop("income", strict=False)
+            places = ", ".join(f"%({column})s" for column in older.columns)
+            connection.cursor().executemany(
+                f"INSERT INTO {name} ({', '.join(older.columns)}) VALUES ({places})", older.to_dicts()
+            )
+    assert warehouse.migrate()
+    for table, key, expected in (("accounts", "session", found.accounts), ("trades", "trade_id", found.trades)):
+        assert warehouse.query(f"SELECT {key}, income FROM {table} ORDER BY {key}").equals(
+            expected.select(key, "income")
+        ), table

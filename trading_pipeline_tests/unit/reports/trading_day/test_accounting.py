@@ -16,8 +16,11 @@ SHAPES = {
     "flat": {"held": 0, "carried": 0},
     "shorts": {"sides": ("short",)},
     "carried only": {"trades": 0, "held": 0, "refused": 0},
+    "dividends": {"carried": 2, "dividend": 0.2425},
     "nothing": {"trades": 0, "held": 0, "carried": 0, "refused": 0},
 }
+CASH = "Cash: what there was, what the fills left of it, and dividends"
+PROFIT = "Profit: realised, less fees, dividends, and what is held gained"
 
 
 @pytest.fixture(params=SHAPES.values(), ids=SHAPES.keys())
@@ -86,16 +89,25 @@ def test_a_name_without_a_bar_is_worth_what_it_was_or_cost():
 @pytest.mark.parametrize(
     ("column", "lines"),
     [
-        ("cash", {"Cash: what there was, and what the fills left of it", "Equity: cash and positions"}),
-        ("fees", {"Fees of all fills", "Profit: realised, less fees, and what is held gained"}),
+        ("cash", {CASH, "Equity: cash and positions"}),
+        ("fees", {"Fees of all fills", PROFIT}),
+        ("income", {CASH, PROFIT}),
         ("market_value", {"Value of the positions, shares times last price", "Equity: cash and positions"}),
-        ("realised", {"Profit: realised, less fees, and what is held gained"}),
+        ("realised", {PROFIT}),
     ],
 )
 def test_a_cent_too_much_is_found_and_named(column, lines):
     day = trading_day()
     wrong = replace(day, accounts=day.accounts.with_columns(pl.col(column) + 0.01))
     assert {check.what for check in checks(wrong) if not check.holds} == lines
+
+
+def test_a_dividend_is_in_the_profit_from_the_first_tick_on():
+    plain, paid = trading_day(), trading_day(dividend=0.25)
+    assert paid.account["income"] == 30.0
+    assert profit(paid) == pytest.approx(profit(plain) + 30.0, abs=1e-9)
+    apart = profit_by_tick(paid)["total"] - profit_by_tick(plain)["total"]
+    assert apart.to_list() == pytest.approx([30.0] * len(apart), abs=1e-6)
 
 
 def test_a_missing_fill_and_a_share_too_many_are_found():

@@ -122,6 +122,16 @@ def test_the_ledger_is_reconciled_line_by_line(page, day):
     assert f"{day.orders.height} orders and what became of them" in shown
 
 
+def test_dividends_are_shown_where_there_were_some(page):
+    assert "Dividends" not in text(page) and "0.00 dividends" not in text(page)
+    day = trading_day(dividend=0.2)
+    day = replace(day, trades=day.trades.with_columns(income=pl.lit(7.5)))
+    page = trading_day_page(day)
+    assert "Dividends +$24.00" in text(section(page, "day"))
+    assert "Dividends +$24.00" in text(section(page, "ledger")) and "It adds up to the cent." in text(page)
+    assert text(section(page, "trades")).count("+$7.50 dividends") == day.trades.height
+
+
 def test_a_ledger_that_is_off_by_a_cent_says_so_first(day):
     wrong = trading_day_page(replace(day, accounts=day.accounts.with_columns(pl.col("cash") + 0.01)))
     shown = text(section(wrong, "ledger"))

@@ -69,6 +69,11 @@ def test_one_trade_is_named_once_and_a_broken_ledger_aloud():
     assert line(printed(summary_renderable(running, page=None)), "Ledger") == "not closed yet"
 
 
+def test_dividends_are_named_where_there_were_some():
+    shown = printed(summary_renderable(trading_day(dividend=0.2), page=None))
+    assert " fees and with +$24.00 of dividends. " in line(shown, "P&L")
+
+
 def test_text_that_looks_like_markup_is_printed_as_it_is():
     day = trading_day(trades=1, held=0, carried=0)
     odd = replace(day, trades=day.trades.with_columns(ticker=pl.lit("[b]X[/]")))

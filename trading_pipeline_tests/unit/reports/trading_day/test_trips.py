@@ -86,3 +86,10 @@ def test_a_trade_that_was_opened_on_an_earlier_day_says_so():
     old = day.trades.with_columns(pl.col("opened_at") - timedelta(days=1))
     [trip] = trips(replace(day, trades=old))
     assert " before today at " in trip.caption(day)
+
+
+def test_dividends_are_named_as_part_of_a_trades_profit():
+    [trip] = trips(trading_day(trades=1, held=0, carried=0, sides=("long",)))
+    assert "dividends" not in trip.caption(trading_day())
+    paid = replace(trip, trade=trip.trade | {"pnl": -10.0, "income": 24.25})
+    assert "−$10.00, +$24.25 of it dividends, " in paid.caption(trading_day())

@@ -249,10 +249,8 @@ def test_the_rows_fit_their_tables(day, derive, actions):
     day.fill("c", 50, 51.0, session=2, side="sell", role="close").fill("d", 5, 51.0, session=2)
     for found in (derive((0, 50.0), actions=actions((1, "dividend", 0.1))), derive(upto=0)):
         for table, frame in ((POSITIONS, found.positions), (TRADES, found.trades), (ACCOUNTS, found.accounts)):
-            stored = frame.with_columns(book=pl.lit("paper")).select(
-                name for name in [*table.names] if name in [*frame.columns, "book"]
-            )
-            table.conform(stored)
+            assert ["book", *frame.columns] == table.names
+            table.conform(frame.with_columns(book=pl.lit("paper")).select(table.names))
 
 
 def test_a_book_without_fills(derive):

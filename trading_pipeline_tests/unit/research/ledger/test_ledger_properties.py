@@ -105,6 +105,27 @@ def test_every_cent_of_equity_is_accounted_for(book):
 
 @QUICK
 @given(book=books())
+def test_every_dividend_is_told_on_its_ex_date_and_in_its_trade(book):
+    """Against the shares held when the ex-date began, in its basis, of the amount a share, to the cent."""
+    _, actions, _ = book
+    found = derived(book)
+    steps, name = found.journal, pl.col("instrument_id")
+    paid = dict.fromkeys(SESSIONS, Fraction(0))
+    for session, of, _, amount in actions.filter(pl.col("kind") == "dividend").rows():
+        today = pl.col("session") == session
+        held = steps.filter((name == of) & ((pl.col("session") < session) | (today & (pl.col("kind") == "split"))))
+        due = Fraction(held["shares"][-1] if held.height else 0) * Fraction(round(amount * 10**9), 10**9)
+        told = steps.filter((name == of) & today & (pl.col("kind") == "payment"))["income"].sum()
+        assert told % 10_000 == 0 and abs(Fraction(told, 10**6) - due) <= Fraction(1, 200)
+        paid[session] += Fraction(told, 10**6)
+    assert list(map(exact, found.accounts["income"])) == list(paid.values())
+    closed = sum(map(exact, found.trades["income"]), Fraction(0))
+    still_open = steps.filter(pl.col("shares").last().over("instrument_id", "trade") != 0)["income"].sum()
+    assert closed + Fraction(still_open, 10**6) == sum(paid.values())
+
+
+@QUICK
+@given(book=books())
 def test_shares_and_average_cost_are_those_of_a_plain_account(book):
     """Against fractions that are never rounded, fill by fill."""
     day, _, prices = book
@@ -217,8 +238,11 @@ def test_what_agrees_has_no_discrepancy_and_a_cent_is_one(book):
         for name in ("accounts", "positions", "trades")
     }
     assert reconcile(found, **stored).is_empty()
-    off = stored["accounts"].with_columns(cash=pl.col("cash") + 0.01)
-    assert reconcile(found, accounts=off)["item"].to_list() == ["cash"] * len(SESSIONS)
+    for column in ("cash", "income"):
+        off = stored["accounts"].with_columns(pl.col(column) + 0.01)
+        assert reconcile(found, accounts=off)["item"].to_list() == [column] * len(SESSIONS)
+    off = stored["trades"].with_columns(pl.col("income") - 0.01)
+    assert reconcile(found, trades=off)["item"].to_list() == ["income"] * found.trades.height
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

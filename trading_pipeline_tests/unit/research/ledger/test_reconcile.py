@@ -38,7 +38,9 @@ def test_nothing_differs(found, holdings):
     ("amount", "differs"),
     [(0.01, True), (-0.01, True), (0.009, False), (1e-9, False), (float("nan"), True), (None, True)],
 )
-@pytest.mark.parametrize("column", ["cash_before", "cash", "market_value", "equity", "realised", "unrealised", "fees"])
+@pytest.mark.parametrize(
+    "column", ["cash_before", "cash", "market_value", "equity", "realised", "unrealised", "fees", "income"]
+)
 def test_a_cent_of_an_account_is_a_discrepancy(found, column, amount, differs):
     said = reconcile(found, accounts=plus(found.accounts, column, pl.lit(amount, pl.Float64), place=1))
     assert said.height == differs
