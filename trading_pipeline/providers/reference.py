@@ -18,6 +18,7 @@ import polars as pl
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.base import Failure, Progress
+from trading_pipeline.providers.errors import ProviderError
 from trading_pipeline.tables.base import Table
 from trading_pipeline.tables.reference import (
     RECEIVED_EARNINGS,
@@ -51,6 +52,17 @@ class ReferenceBatch:
     failures: list[Failure] = field(default_factory=list)
     http_calls: int = 0
     answered: tuple[str, ...] = ()
+
+
+def batch_of(symbols: Sequence[str], answers: Sequence[object], rows: pl.DataFrame, http_calls: int) -> ReferenceBatch:
+    """The batch of `rows` where each symbol was asked for alone, and answered unless its answer is a failure."""
+    pairs = list(zip(symbols, answers, strict=True))
+    return ReferenceBatch(
+        rows,
+        [Failure(symbol, answer) for symbol, answer in pairs if isinstance(answer, ProviderError)],
+        http_calls,
+        tuple(symbol for symbol, answer in pairs if not isinstance(answer, ProviderError)),
+    )
 
 
 @runtime_checkable

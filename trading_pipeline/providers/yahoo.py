@@ -31,26 +31,13 @@ from trading_pipeline.providers.base import (
     CallMeter,
     DailyBarsBatch,
     Progress,
-    Quota,
-    RetryPolicy,
     SymbolHistory,
     SymbolRequest,
-    Throttle,
     fetch_each,
     no_bars,
 )
-from trading_pipeline.providers.errors import NotFound
-from trading_pipeline.providers.throttle import TokenBucket
 from trading_pipeline.providers.yahoo_chart import ChartExchange
-from trading_pipeline.providers.yahoo_client import (
-    NO_CURRENCY,
-    ONE_BATCH,
-    QUOTA,
-    Wire,
-    configured_client,
-    is_symbol,
-    typed_errors,
-)
+from trading_pipeline.providers.yahoo_client import NO_CURRENCY, YahooAdapter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,36 +53,10 @@ _COLUMNS = {
 _EVENT_KINDS = {"dividends": "dividend", "splits": "split", "capitalGains": "capital_gain"}
 
 
-class Yahoo:
-    """Yahoo Finance: every market, prices and volumes divided by all splits known to date.
+class Yahoo(YahooAdapter):
+    """Yahoo Finance: every market, prices and volumes divided by all splits known to date."""
 
-    session: a curl_cffi or requests session (or a subclass); its `request` is metered from then on. Default: yfinance's
-        own, which looks like a browser.
-    timeout: seconds a request may take.
-    """
-
-    name = "yahoo"
     lag = timedelta(minutes=90)
-
-    def __init__(
-        self,
-        *,
-        throttle: Throttle | None = None,
-        session: Any = None,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy | None = None,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._session = session
-        self._wire: Wire | None = None
-
-    def covers(self, symbol: str) -> bool:
-        """Whether Yahoo could know such a symbol: `AAPL`, `BRK-B`, `BHP.AX`, `^VIX`, `BTC-USD`, `EURUSD=X`."""
-        return is_symbol(symbol)
 
     def latest_session(self, market: Market, now: datetime) -> date | None:
         """None: as far as the calendar allows."""
@@ -110,13 +71,13 @@ class Yahoo:
         pence), `XXX` where it names none; a dividend may be in a currency of its own.
         """
         meter = CallMeter(self._throttle)
+        with self._batch() as wire:
 
-        def fetch(request: SymbolRequest) -> SymbolHistory:
-            return self._fetch(request, ChartExchange(request.symbol, meter, now, no_bars(request)))
+            def fetch(request: SymbolRequest) -> SymbolHistory:
+                exchange = ChartExchange(request.symbol, meter, now, no_bars(request))
+                with wire.carrying(exchange):
+                    return _history_of(_history(wire.session, request, self._timeout), exchange, request)
 
-        with ONE_BATCH, configured_client():
-            self._wire = self._wire or Wire(self._session, self._timeout)
-            self._wire.forget_cookies()
             return fetch_each(
                 requests,
                 fetch,
@@ -126,13 +87,6 @@ class Yahoo:
                 policy=self._policy,
                 progress=progress,
             )
-
-    def _fetch(self, request: SymbolRequest, exchange: ChartExchange) -> SymbolHistory:
-        if not self.covers(request.symbol):
-            raise NotFound(f"{request.symbol!r} is not spelled like a symbol of Yahoo's")
-        assert self._wire is not None
-        with self._wire.carrying(exchange), typed_errors(request.symbol):
-            return _history_of(_history(self._wire.session, request, self._timeout), exchange, request)
 
 
 def _history(session: Any, request: SymbolRequest, timeout: float) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The yfinance client as every adapter of Yahoo's uses it: metered, judged, and kept from its traps.
 
-What belongs here: the session between yfinance and the wire, what a status means, and the client's settings. What does
-not: any endpoint (`yahoo.py` asks for bars, `yahoo_fundamentals.py` for facts).
+What belongs here: what the adapters are made of, the session between yfinance and the wire, what a status means, the
+client's settings. What does not: any endpoint (`yahoo.py` asks for bars, `yahoo_fundamentals/` for facts).
 
 The traps of yfinance 1.7.0 that concern every endpoint, and what is done about each:
 
@@ -9,7 +9,7 @@ The traps of yfinance 1.7.0 that concern every endpoint, and what is done about 
   answers are judged as they arrive, and only 401 and 403, which other cookies can mend, are left to that.
 - Errors are guessed at ("possibly delisted"): they are told from the status and the body here. A 404 that is not
   Yahoo's own JSON does not make a symbol unknown.
-- One session object is shared by the whole process, and so are its settings: one batch runs at a time (`ONE_BATCH`).
+- One session object is shared by the whole process, and so are its settings: one batch runs at a time (`_ONE_BATCH`).
 - SQLite caches are written below the home folder: they are moved to a temporary folder of this process.
 - Symbols are put into the URL unquoted, and what looks like an ISIN is searched for on the web: neither is let in.
 """
@@ -26,18 +26,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
 from trading_pipeline.providers.base import CallMeter, Quota, retry_after
-from trading_pipeline.providers.errors import ProviderDown, RateLimited, SchemaChanged
+from trading_pipeline.providers.errors import NotFound, ProviderDown, RateLimited, SchemaChanged
+from trading_pipeline.providers.http import HttpProvider, Options
 
 # Yahoo publishes no limit. Two requests a second take four minutes for 500 tickers, once a day; four at a time hide the
 # round trips (about half a second each) without looking like a burst.
 QUOTA = Quota(rate_per_second=2.0, burst=5.0, concurrency=4)
 NO_CURRENCY = "XXX"
-ONE_BATCH = threading.Lock()
-"""Held for as long as a batch uses the client."""
+_ONE_BATCH = threading.Lock()  # held for as long as a batch uses the client
 
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&_-]{0,31}", re.IGNORECASE)
 _ISIN = re.compile(r"[A-Z]{2}[A-Z0-9]{9}[0-9]", re.IGNORECASE)
@@ -46,20 +46,49 @@ _COOKIE_HOSTS = {"fc.yahoo.com", "guce.yahoo.com"}
 _REFUSALS = (401, 403)
 
 
-def is_symbol(symbol: str) -> bool:
-    """Whether Yahoo could know such a symbol: `AAPL`, `BRK-B`, `BHP.AX`, `^VIX`, `BTC-USD`, `EURUSD=X`."""
+class YahooAdapter(HttpProvider):
+    """What an adapter of Yahoo's is made of; the quota is Yahoo's, which all of them share through one throttle.
+
+    session: a curl_cffi or requests session (or a subclass); its `request` is metered from then on. Default: yfinance's
+        own, which looks like a browser.
+    """
+
+    name = "yahoo"
+    usual_quota = QUOTA
+
+    def __init__(self, *, session: Any = None, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self._session = session
+        self._wire: Wire | None = None
+
+    def covers(self, symbol: str) -> bool:
+        """Whether Yahoo could know such a symbol: `AAPL`, `BRK-B`, `BHP.AX`, `^VIX`, `BTC-USD`, `EURUSD=X`."""
+        return _is_symbol(symbol)
+
+    @contextmanager
+    def _batch(self) -> Iterator[Wire]:
+        """The wire, for as long as no other batch uses the client."""
+        with _ONE_BATCH, _configured_client():
+            self._wire = self._wire or Wire(self._session, self._timeout)
+            self._wire.forget_cookies()
+            yield self._wire
+
+
+def _is_symbol(symbol: str) -> bool:
     return bool(_SYMBOL.fullmatch(symbol)) and not _ISIN.fullmatch(symbol)
 
 
 class Exchange(ABC):
     """The requests made for one symbol: each is metered, and each answer of the endpoints in `paths` is judged.
 
-    A subclass says which endpoints it asks, and what their answers mean.
+    A subclass says which endpoints it asks, and what their answers mean. `NotFound` for what is no symbol of Yahoo's.
     """
 
     paths: ClassVar[tuple[str, ...]]
 
     def __init__(self, symbol: str, meter: CallMeter, now: datetime) -> None:
+        if not _is_symbol(symbol):
+            raise NotFound(f"{symbol!r} is not spelled like a symbol of Yahoo's")
         self.symbol = symbol
         self.meter = meter
         self.now = now
@@ -111,10 +140,11 @@ class Wire:
 
     @contextmanager
     def carrying(self, exchange: Exchange) -> Iterator[None]:
-        """Requests of this thread are `exchange`'s for as long as the block."""
+        """Requests of this thread are `exchange`'s for as long as the block, and its failures are errors of ours."""
         self._threads.exchange = exchange
         try:
-            yield
+            with _typed_errors(exchange.symbol):
+                yield
         finally:
             self._threads.exchange = None
 
@@ -157,7 +187,7 @@ def _cache_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 @contextmanager
-def configured_client() -> Iterator[None]:
+def _configured_client() -> Iterator[None]:
     """yfinance with its caches in our folder, its errors raised, and its use of deprecated pandas calls kept quiet."""
     import yfinance
 
@@ -174,7 +204,7 @@ def configured_client() -> Iterator[None]:
 
 
 @contextmanager
-def typed_errors(symbol: str) -> Iterator[None]:
+def _typed_errors(symbol: str) -> Iterator[None]:
     """What yfinance, its HTTP library and its parsers raise, as errors of ours; a bug elsewhere stays what it is."""
     from curl_cffi import CurlError
     from yfinance.exceptions import YFDataException, YFException, YFRateLimitError

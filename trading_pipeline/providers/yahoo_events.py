@@ -20,20 +20,11 @@ from typing import Any, TypeVar
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.articles import article, news_frame, plain
-from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, Throttle, ask_each
+from trading_pipeline.providers.base import CallMeter, Progress
 from trading_pipeline.providers.errors import NotFound, ProviderError, SchemaChanged
-from trading_pipeline.providers.reference import ReferenceBatch
+from trading_pipeline.providers.reference import ReferenceBatch, batch_of
 from trading_pipeline.providers.report_rows import earnings_frame, month_of, number
-from trading_pipeline.providers.throttle import TokenBucket
-from trading_pipeline.providers.yahoo_client import (
-    ONE_BATCH,
-    QUOTA,
-    Exchange,
-    Wire,
-    configured_client,
-    is_symbol,
-    typed_errors,
-)
+from trading_pipeline.providers.yahoo_client import Exchange, YahooAdapter
 from trading_pipeline.sessions import calendar
 
 NEWS_COUNT = 50
@@ -42,29 +33,8 @@ NEWS_COUNT = 50
 _Exchange = TypeVar("_Exchange", bound=Exchange)
 
 
-class YahooEvents:
-    """Yahoo's calendar events and news of any name it quotes.
-
-    session: a curl_cffi or requests session (or a subclass); its `request` is metered from then on.
-    """
-
-    name = "yahoo"
-
-    def __init__(
-        self,
-        *,
-        throttle: Throttle | None = None,
-        session: Any = None,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy | None = None,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._session = session
-        self._wire: Wire | None = None
+class YahooEvents(YahooAdapter):
+    """Yahoo's calendar events and news of any name it quotes."""
 
     def earnings(
         self,
@@ -89,7 +59,7 @@ class YahooEvents:
             for row in answer.reports(market)
             if first <= row["report_date"] <= last
         ]
-        return _batch(symbols, answers, earnings_frame(rows, market, now), meter)
+        return batch_of(symbols, answers, earnings_frame(rows, market, now), meter.calls)
 
     def news(
         self,
@@ -105,7 +75,7 @@ class YahooEvents:
         meter = CallMeter(self._throttle)
         answers = self._each(symbols, lambda symbol: _Stream(symbol, meter, now), _ask_for_news, progress)
         rows = [row for answer in answers if isinstance(answer, _Stream) for row in answer.articles or []]
-        return _batch(symbols, answers, news_frame(rows, since, until), meter)
+        return batch_of(symbols, answers, news_frame(rows, since, until), meter.calls)
 
     def _each(
         self,
@@ -114,38 +84,15 @@ class YahooEvents:
         ask: Callable[[Any, _Exchange], object],
         progress: Progress | None,
     ) -> list[_Exchange | ProviderError]:
-        with ONE_BATCH, configured_client():
-            wire = self._wire = self._wire or Wire(self._session, self._timeout)
-            wire.forget_cookies()
+        with self._batch() as wire:
 
             def one(symbol: str) -> _Exchange:
-                if not is_symbol(symbol):
-                    raise NotFound(f"{symbol!r} is not spelled like a symbol of Yahoo's")
                 exchange = exchange_of(symbol)
-                with wire.carrying(exchange), typed_errors(symbol):
+                with wire.carrying(exchange):
                     ask(wire.session, exchange)
                 return exchange
 
-            return ask_each(
-                symbols,
-                lambda symbol: symbol,
-                one,
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
-            )
-
-
-def _batch(
-    symbols: Sequence[str], answers: Sequence[Exchange | ProviderError], rows: Any, meter: CallMeter
-) -> ReferenceBatch:
-    pairs = list(zip(symbols, answers, strict=True))
-    return ReferenceBatch(
-        rows,
-        [Failure(symbol, answer) for symbol, answer in pairs if isinstance(answer, ProviderError)],
-        meter.calls,
-        tuple(symbol for symbol, answer in pairs if isinstance(answer, Exchange)),
-    )
+            return self._ask_each(symbols, str, one, progress)
 
 
 class _NothingTold(Exception):

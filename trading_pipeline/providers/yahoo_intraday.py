@@ -25,8 +25,8 @@ from typing import Any, Final
 import polars as pl
 
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, Throttle, ask_each
-from trading_pipeline.providers.errors import EmptyWindow, NotFound, ProviderError, SchemaChanged
+from trading_pipeline.providers.base import CallMeter, Failure, Progress
+from trading_pipeline.providers.errors import EmptyWindow, ProviderError, SchemaChanged
 from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, Interval, IntradayBatch
 from trading_pipeline.providers.intraday_answers import (
     PRICES,
@@ -40,16 +40,8 @@ from trading_pipeline.providers.intraday_answers import (
     unknown_outside_hours,
     within_reach,
 )
-from trading_pipeline.providers.throttle import TokenBucket
 from trading_pipeline.providers.yahoo_chart import ChartExchange
-from trading_pipeline.providers.yahoo_client import (
-    ONE_BATCH,
-    QUOTA,
-    Wire,
-    configured_client,
-    is_symbol,
-    typed_errors,
-)
+from trading_pipeline.providers.yahoo_client import Wire, YahooAdapter
 
 _REACH: Final[dict[Interval, timedelta]] = {
     "1m": timedelta(days=29),
@@ -68,37 +60,11 @@ class _Request:
     told: dict[Span, pl.DataFrame] = field(default_factory=dict)
 
 
-class YahooIntraday:
-    """Yahoo Finance: every market, prices and volumes divided by all splits known to date.
+class YahooIntraday(YahooAdapter):
+    """Yahoo Finance: every market, prices and volumes divided by all splits known to date."""
 
-    session: a curl_cffi or requests session (or a subclass); its `request` is metered from then on. Default: yfinance's
-        own, which looks like a browser.
-    timeout: seconds a request may take.
-    """
-
-    name = "yahoo"
     # The volume of a minute is still revised in the next one.
     lag = timedelta(minutes=1)
-
-    def __init__(
-        self,
-        *,
-        throttle: Throttle | None = None,
-        session: Any = None,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy | None = None,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._session = session
-        self._wire: Wire | None = None
-
-    def covers(self, symbol: str) -> bool:
-        """Whether Yahoo could know such a symbol: `AAPL`, `BRK-B`, `BHP.AX`, `^VIX`, `BTC-USD`, `EURUSD=X`."""
-        return is_symbol(symbol)
 
     def reach(self, interval: Interval) -> timedelta | None:
         """29 days for one-minute bars, 59 days for the others: a day less than Yahoo says."""
@@ -122,22 +88,15 @@ class YahooIntraday:
         within_reach("Yahoo", self.reach(interval), market, sessions, interval, now=now, since=since)
         spans = spans_of(market, sessions, now=now, since=since, longest=_LONGEST if interval == "1m" else None)
         meter = CallMeter(self._throttle)
-
-        def ask(request: _Request) -> pl.DataFrame:
-            exchange = ChartExchange(request.symbol, meter, now, no_minutes(request.symbol, interval, sessions))
-            return self._fetch(request, exchange, interval)
-
         distinct = list(dict.fromkeys(symbols))
-        with ONE_BATCH, configured_client():
-            self._wire = self._wire or Wire(self._session, self._timeout)
-            self._wire.forget_cookies()
-            answers = ask_each(
-                [_Request(symbol, spans) for symbol in distinct],
-                lambda request: request.symbol,
-                ask,
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
+        with self._batch() as wire:
+
+            def ask(request: _Request) -> pl.DataFrame:
+                exchange = ChartExchange(request.symbol, meter, now, no_minutes(request.symbol, interval, sessions))
+                return self._fetch(wire, request, exchange, interval)
+
+            answers = self._ask_each(
+                [_Request(symbol, spans) for symbol in distinct], lambda request: request.symbol, ask, progress
             )
         parts, failures = [pl.DataFrame(schema=INTRADAY_SCHEMA)], []
         for symbol, answer in zip(distinct, answers, strict=True):
@@ -153,17 +112,14 @@ class YahooIntraday:
             bars=bars, failures=failures, http_calls=meter.calls, basis="split_adjusted", duplicates=again
         )
 
-    def _fetch(self, request: _Request, exchange: ChartExchange, interval: Interval) -> pl.DataFrame:
-        if not self.covers(request.symbol):
-            raise NotFound(f"{request.symbol!r} is not spelled like a symbol of Yahoo's")
-        assert self._wire is not None
+    def _fetch(self, wire: Wire, request: _Request, exchange: ChartExchange, interval: Interval) -> pl.DataFrame:
         silent: EmptyWindow | None = None
         for span in request.spans:
             if span in request.told:
                 continue
             try:
-                with self._wire.carrying(exchange), typed_errors(request.symbol):
-                    _ask(self._wire.session, request.symbol, span, interval, self._timeout)
+                with wire.carrying(exchange):
+                    _ask(wire.session, request.symbol, span, interval, self._timeout)
                     request.told[span] = _bars_of(exchange, interval)
             except EmptyWindow as error:
                 silent = error

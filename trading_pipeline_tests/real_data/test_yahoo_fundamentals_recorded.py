@@ -101,7 +101,7 @@ class Recorded:
             def request(self, method, url, **options):
                 return super().request(method, re.sub(r"^https://[^/]+", local, url), **options)
 
-        return YahooFundamentals(TokenBucket(1000, 1000), LoopbackSession(impersonate="chrome"))
+        return YahooFundamentals(session=LoopbackSession(impersonate="chrome"), throttle=TokenBucket(1000, 1000))
 
     def snapshots(self, *symbols: str) -> ReferenceBatch:
         return self.provider().fundamentals(US, symbols, [LIVE], now=NOW)

@@ -20,27 +20,10 @@ import polars as pl
 
 from trading_pipeline.errors import LiveOnly
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import (
-    CallMeter,
-    Failure,
-    Progress,
-    Quota,
-    RetryPolicy,
-    Throttle,
-    ask_each,
-)
-from trading_pipeline.providers.errors import NotFound, ProviderDown, ProviderError, SchemaChanged
-from trading_pipeline.providers.reference import FUNDAMENTALS_SCHEMA, STATEMENTS_SCHEMA, ReferenceBatch
-from trading_pipeline.providers.throttle import TokenBucket
-from trading_pipeline.providers.yahoo_client import (
-    ONE_BATCH,
-    QUOTA,
-    Exchange,
-    Wire,
-    configured_client,
-    is_symbol,
-    typed_errors,
-)
+from trading_pipeline.providers.base import CallMeter, Progress
+from trading_pipeline.providers.errors import NotFound, ProviderDown, SchemaChanged
+from trading_pipeline.providers.reference import FUNDAMENTALS_SCHEMA, STATEMENTS_SCHEMA, ReferenceBatch, batch_of
+from trading_pipeline.providers.yahoo_client import Exchange, YahooAdapter
 from trading_pipeline.providers.yahoo_fundamentals.snapshot import MODULES, snapshot_of
 from trading_pipeline.providers.yahoo_fundamentals.statements import FREQUENCIES, filings_of, items, statements_of
 from trading_pipeline.sessions import calendar
@@ -53,32 +36,10 @@ _PEG = "trailingPegRatio"
 _FIRST = datetime(2010, 1, 1, tzinfo=UTC)
 
 
-class YahooFundamentals:
-    """Yahoo's fundamentals of every market, as they are now, and its statements.
+class YahooFundamentals(YahooAdapter):
+    """Yahoo's fundamentals of every market, as they are now, and its statements."""
 
-    session: a curl_cffi or requests session (or a subclass); its `request` is metered from then on. Default: yfinance's
-        own, which looks like a browser. timeout: seconds a request may take. The quota is Yahoo's, shared with the bars
-        through the throttle named `yahoo`.
-    """
-
-    name = "yahoo"
     dated = False
-
-    def __init__(
-        self,
-        throttle: Throttle | None = None,
-        session: Any = None,
-        *,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy | None = None,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
-        self._session = session
-        self._wire: Wire | None = None
 
     def fundamentals(
         self,
@@ -142,35 +103,17 @@ class YahooFundamentals:
         progress: Progress | None,
     ) -> ReferenceBatch:
         meter = CallMeter(self._throttle)
-
-        def one(symbol: str) -> pl.DataFrame:
-            if not is_symbol(symbol):
-                raise NotFound(f"{symbol!r} is not spelled like a symbol of Yahoo's")
-            assert self._wire is not None
-            exchange = _Reading(symbol, meter, now)
-            with self._wire.carrying(exchange), typed_errors(symbol):
-                return ask(symbol, _Get(self._wire.session, exchange, self._timeout))
-
         wanted = list(dict.fromkeys(symbols))
-        with ONE_BATCH, configured_client():
-            self._wire = self._wire or Wire(self._session, self._timeout)
-            self._wire.forget_cookies()
-            answers = ask_each(
-                wanted,
-                str,
-                one,
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
-            )
-        rows, failures, answered = [pl.DataFrame(schema=schema)], [], []
-        for symbol, answer in zip(wanted, answers, strict=True):
-            if isinstance(answer, ProviderError):
-                failures.append(Failure(symbol, answer))
-            else:
-                rows.append(answer)
-                answered.append(symbol)
-        return ReferenceBatch(pl.concat(rows), failures, meter.calls, tuple(answered))
+        with self._batch() as wire:
+
+            def one(symbol: str) -> pl.DataFrame:
+                exchange = _Reading(symbol, meter, now)
+                with wire.carrying(exchange):
+                    return ask(symbol, _Get(wire.session, exchange, self._timeout))
+
+            answers = self._ask_each(wanted, str, one, progress)
+        told = [answer for answer in answers if isinstance(answer, pl.DataFrame)]
+        return batch_of(wanted, answers, pl.concat([pl.DataFrame(schema=schema), *told]), meter.calls)
 
 
 class _Reading(Exchange):

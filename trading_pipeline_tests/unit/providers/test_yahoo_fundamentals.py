@@ -58,8 +58,8 @@ def yahoo(server, answer, redirected, patient, unlimited):
 
     def make(attempts=1, timeout=10.0, **policy):
         return YahooFundamentals(
-            unlimited,
-            redirected(curl.Session, server.url),
+            session=redirected(curl.Session, server.url),
+            throttle=unlimited,
             policy=patient(attempts=attempts, **policy),
             timeout=timeout,
         )
