@@ -117,7 +117,7 @@ def indicators(
     columns: dict[str, Floats] = {"close": close}
     columns |= _span_returns(returns, index, rows)
     columns |= in_blocks(
-        _bar_windows, valid, close, *(arrays[name] for name in ("high", "low", "volume")), cumulation, returns.change
+        bar_windows, valid, close, *(arrays[name] for name in ("high", "low", "volume")), cumulation, returns.change
     )
     columns |= in_blocks(extremes, arrays["high"], arrays["low"], close, valid, cumulation)
     columns["relative_strength_rank"] = _rank(columns["relative_strength_raw"], index.is_member, rows)
@@ -190,7 +190,7 @@ def _span_returns(returns: TotalReturns, index: MarketIndex, rows: Integers) -> 
     }
 
 
-def _bar_windows(
+def bar_windows(
     valid: Mask, close: Floats, high: Floats, low: Floats, volume: Floats, cumulation: Floats, change: Floats
 ) -> dict[str, Floats]:
     """Indicators over own bars. change: log total return since the bar before.

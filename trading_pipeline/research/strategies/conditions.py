@@ -18,8 +18,8 @@ from trading_pipeline.research.market_panel import MarketPanel
 from trading_pipeline.research.panel import GAP, Floats, Integers, Mask, OwnBars, count_in_span, last_row_with, shift
 from trading_pipeline.research.strategies.base import SignalResult
 
-LONGEST_MONTH, LONGEST_QUARTER = 23, 66
-"""Sessions that a calendar month and a quarter hold at most: 31 and 92 days, less the weekends."""
+LONGEST = {1: 23, 3: 66, 6: 132}
+"""Sessions that a period of so many calendar months holds at most: 31, 92 and 184 days, less the weekends."""
 
 
 def decided(result: SignalResult, panel: MarketPanel, warm_up: int) -> SignalResult:

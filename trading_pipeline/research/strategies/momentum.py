@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from trading_pipeline.research.market_panel import MarketPanel
 from trading_pipeline.research.panel import GAP, Floats, carried, shift
 from trading_pipeline.research.strategies.base import SignalResult, Strategy, StrategyParameters
-from trading_pipeline.research.strategies.conditions import LONGEST_MONTH, decided, latest, opens_period
+from trading_pipeline.research.strategies.conditions import LONGEST, decided, latest, opens_period
 
 
 class MomentumParameters(StrategyParameters):
@@ -50,7 +50,7 @@ class Momentum(Strategy):
     @property
     def warm_up(self) -> int:
         """The formation, how old its first price may be, and the longest month since a ranking."""
-        return self.parameters.formation + GAP + LONGEST_MONTH
+        return self.parameters.formation + GAP + LONGEST[1]
 
     def signals(self, panel: MarketPanel) -> SignalResult:
         """Ties go by instrument id; returns are compared on 9 decimals."""
