@@ -24,22 +24,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 
 import polars as pl
 from pydantic import SecretStr
 
 from trading_pipeline.markets import US, Market
-from trading_pipeline.providers.base import (
-    CallMeter,
-    Failure,
-    Progress,
-    Quota,
-    RetryPolicy,
-    Throttle,
-    ask_each,
-    retry_after,
-)
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, retry_after
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
@@ -48,6 +39,7 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
+from trading_pipeline.providers.http import HttpProvider, Options
 from trading_pipeline.providers.intraday import INTRADAY_SCHEMA, MINUTES, Interval, IntradayBatch
 from trading_pipeline.providers.intraday_answers import (
     Span,
@@ -57,7 +49,6 @@ from trading_pipeline.providers.intraday_answers import (
     told_once,
 )
 from trading_pipeline.providers.reading import market_of
-from trading_pipeline.providers.throttle import TokenBucket
 
 if TYPE_CHECKING:
     from alpaca.common.exceptions import APIError
@@ -103,16 +94,16 @@ class _Request:
         return f"{self.symbols[0]} to {self.symbols[-1]} ({len(self.symbols)} symbols)"
 
 
-class AlpacaBars:
+class AlpacaBars(HttpProvider):
     """Alpaca's historical bars of US shares. `key` and `secret` travel in headers only; they are in no URL or error.
 
     feed: `iex` (every plan), `sip` (all exchanges; the last 15 minutes need a paid plan) or `delayed_sip`.
-    timeout: seconds a request may take.
     """
 
     name = "alpaca"
     # Trades reported late still enter a bar for half a minute (the `updatedBars` of Alpaca's stream).
     lag = timedelta(seconds=30)
+    usual_quota = QUOTA
 
     def __init__(
         self,
@@ -120,19 +111,13 @@ class AlpacaBars:
         secret: SecretStr,
         *,
         feed: Feed = "iex",
-        throttle: Throttle | None = None,
         base_url: str = BASE_URL,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy | None = None,
-        timeout: float = 20.0,
+        **options: Unpack[Options],
     ) -> None:
-        self.quota = quota
+        super().__init__(**options)
         self.feed = feed
         self._key, self._secret = key, secret
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
         self._base_url = base_url.rstrip("/")
-        self._policy = policy or RetryPolicy()
-        self._timeout = timeout
 
     def covers(self, symbol: str) -> bool:
         """Whether it is spelled like a US share or fund (`AAPL`, `BRK.B`), not an index, a pair or another exchange."""
@@ -162,15 +147,13 @@ class AlpacaBars:
         known = [symbol for symbol in distinct if market.name == US.name and self.covers(symbol)]
         spans = spans_of(market, sessions, now=now, since=since)
         requests = [_Request(list(some), spans) for some in _batched(known)]
-        answers = ask_each(
+        answers = self._ask_each(
             requests,
             lambda request: " and ".join(
                 [request.symbols[0], *[f"{len(request.symbols) - 1} others"][: len(known) - 1]]
             ),
             lambda request: self._fetch(request, interval, meter, now),
-            concurrency=self.quota.concurrency,
-            policy=self._policy,
-            progress=_of_symbols(progress, len(distinct)),
+            _of_symbols(progress, len(distinct)),
         )
         failed: dict[str, ProviderError] = {
             symbol: NotFound(f"{symbol!r} is not spelled like a US share or fund") for symbol in distinct

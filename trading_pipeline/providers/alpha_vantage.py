@@ -16,13 +16,13 @@ import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.articles import article, news_frame, plain
-from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, Throttle, ask_each
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, Throttle
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
@@ -31,6 +31,7 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
+from trading_pipeline.providers.http import HttpProvider, Options
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.providers.throttle import TokenBucket
 
@@ -52,32 +53,24 @@ _USED_UP = ("rate limit", "call frequency", "requests per", "per day", "per minu
 _KEY_REFUSED = ("apikey", "api key", "premium")
 
 
-class AlphaVantage:
+class AlphaVantage(HttpProvider):
     """Alpha Vantage's news of US names with a score per name.
 
     throttle: the bucket of the minute; daily: that of the day.
     """
 
     name = "alpha_vantage"
+    usual_quota = QUOTA
+    usual_policy = POLICY
+    usual_timeout = 30.0
 
     def __init__(
-        self,
-        key: SecretStr,
-        *,
-        throttle: Throttle | None = None,
-        daily: Throttle | None = None,
-        base_url: str = BASE_URL,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy = POLICY,
-        timeout: float = 30.0,
+        self, key: SecretStr, *, daily: Throttle | None = None, base_url: str = BASE_URL, **options: Unpack[Options]
     ) -> None:
-        self.quota = quota
+        super().__init__(**options)
         self._key = key
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
         self._daily = daily or TokenBucket(DAILY.rate_per_second, DAILY.burst)
         self._base_url = base_url.rstrip("/")
-        self._policy = policy
-        self._timeout = timeout
 
     def news(
         self,
@@ -122,12 +115,10 @@ class AlphaVantage:
         to = until
         with self._client() as client:
             for page in range(MOST_PAGES):
-                (told,) = ask_each(
+                (told,) = self._ask_each(
                     [(since, to)],
                     lambda _: "the news feed",
                     lambda window: self._page(client, window, wanted, meter, now),
-                    concurrency=1,
-                    policy=self._policy,
                 )
                 if isinstance(told, ProviderError):
                     return rows, told, False

@@ -8,32 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import (
-    CallMeter,
-    Failure,
-    Progress,
-    Quota,
-    RetryPolicy,
-    Throttle,
-    ask_each,
-    retry_after,
-)
-from trading_pipeline.providers.errors import (
-    AccessRefused,
-    NotFound,
-    ProviderDown,
-    ProviderError,
-    RateLimited,
-    SchemaChanged,
-)
-from trading_pipeline.providers.reference import ReferenceBatch
+from trading_pipeline.providers.base import CallMeter, Progress, Quota, RetryPolicy, retry_after
+from trading_pipeline.providers.errors import AccessRefused, NotFound, ProviderDown, RateLimited, SchemaChanged
+from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.reference import ReferenceBatch, batch_of
 from trading_pipeline.providers.report_rows import earnings_frame, month_of, number
-from trading_pipeline.providers.throttle import TokenBucket
 
 if TYPE_CHECKING:
     import httpx
@@ -53,27 +37,17 @@ _NUMBERS = {
 }
 
 
-class ApiNinjas:
+class ApiNinjas(HttpProvider):
     """API Ninjas' earnings calendar of US names. `key` travels in a header only."""
 
     name = "api_ninjas"
+    usual_quota = QUOTA
+    usual_policy = POLICY
 
-    def __init__(
-        self,
-        key: SecretStr,
-        *,
-        throttle: Throttle | None = None,
-        base_url: str = BASE_URL,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy = POLICY,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
+    def __init__(self, key: SecretStr, *, base_url: str = BASE_URL, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self._key = key
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
         self._base_url = base_url.rstrip("/")
-        self._policy = policy
-        self._timeout = timeout
         self._tells_coming = True
 
     def earnings(
@@ -99,21 +73,9 @@ class ApiNinjas:
                 told = [_row(symbol, row) for row in self._listed(client, symbol, meter, now)]
                 return [row for row in told if first <= row["report_date"] <= last]
 
-            answers = ask_each(
-                symbols,
-                lambda symbol: symbol,
-                ask,
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
-            )
-        pairs = list(zip(symbols, answers, strict=True))
-        return ReferenceBatch(
-            earnings_frame([row for _, answer in pairs if isinstance(answer, list) for row in answer], market, now),
-            [Failure(symbol, answer) for symbol, answer in pairs if isinstance(answer, ProviderError)],
-            meter.calls,
-            tuple(symbol for symbol, answer in pairs if isinstance(answer, list)),
-        )
+            answers = self._ask_each(symbols, str, ask, progress)
+        rows = [row for answer in answers if isinstance(answer, list) for row in answer]
+        return batch_of(symbols, answers, earnings_frame(rows, market, now), meter.calls)
 
     def _listed(self, client: httpx.Client, symbol: str, meter: CallMeter, now: datetime) -> list[dict[str, Any]]:
         asked_coming = self._tells_coming

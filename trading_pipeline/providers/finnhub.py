@@ -13,21 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import (
-    CallMeter,
-    Failure,
-    Progress,
-    Quota,
-    RetryPolicy,
-    Throttle,
-    ask_each,
-    retry_after,
-)
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, retry_after
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
@@ -36,9 +27,9 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
+from trading_pipeline.providers.http import HttpProvider, Options
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.providers.report_rows import TIMINGS, earnings_frame, month_of, number
-from trading_pipeline.providers.throttle import TokenBucket
 
 if TYPE_CHECKING:
     import finnhub
@@ -53,7 +44,7 @@ MOST_ROWS = 1500
 _FIELDS = ("date", "symbol", "hour", "epsEstimate", "epsActual", "revenueEstimate", "revenueActual", "quarter", "year")
 
 
-class Finnhub:
+class Finnhub(HttpProvider):
     """Finnhub's earnings calendar of US names.
 
     session: a requests session to use instead of the client's own. base_url: address of the API. history: how far back
@@ -61,26 +52,22 @@ class Finnhub:
     """
 
     name = "finnhub"
+    usual_quota = QUOTA
+    usual_policy = POLICY
 
     def __init__(
         self,
         key: SecretStr,
         *,
-        throttle: Throttle | None = None,
         session: Any = None,
         base_url: str | None = None,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy = POLICY,
-        timeout: float = 20.0,
         history: timedelta = HISTORY,
+        **options: Unpack[Options],
     ) -> None:
-        self.quota = quota
+        super().__init__(**options)
         self._key = key
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
         self._session = session
         self._base_url = base_url
-        self._policy = policy
-        self._timeout = timeout
         self._history = history
 
     def earnings(
@@ -107,13 +94,11 @@ class Finnhub:
         client = self._client()
         weeks = _weeks(max(first, now.date() - self._history), last)
         try:
-            answers = ask_each(
+            answers = self._ask_each(
                 weeks,
                 lambda week: f"the week of {week[0]}",
                 lambda week: self._told(client, week, meter, now),
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
+                progress,
             )
         finally:
             client.close()

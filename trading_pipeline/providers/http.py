@@ -31,8 +31,9 @@ class Options(TypedDict, total=False):
 
 
 class HttpProvider:
-    """A provider that is asked over HTTP."""
+    """A provider that is asked over HTTP. name: its key in the settings, and that of the throttle it shares."""
 
+    name: str
     usual_quota: ClassVar[Quota]
     usual_policy: ClassVar[RetryPolicy] = RetryPolicy()
     usual_timeout: ClassVar[float] = 20.0
@@ -48,14 +49,8 @@ class HttpProvider:
         requests: Sequence[Request],
         symbol_of: Callable[[Request], str],
         ask: Callable[[Request], Answered],
-        progress: Progress | None,
+        progress: Progress | None = None,
     ) -> list[Answered | ProviderError]:
         """`ask_each` within the provider's quota, as patiently as its policy says."""
-        return ask_each(
-            requests,
-            symbol_of,
-            ask,
-            concurrency=self.quota.concurrency,
-            policy=self._policy,
-            progress=progress,
-        )
+        concurrency = self.quota.concurrency
+        return ask_each(requests, symbol_of, ask, concurrency=concurrency, policy=self._policy, progress=progress)

@@ -30,6 +30,7 @@ from trading_pipeline.research.bars.as_traded import undo_splits
 from trading_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from trading_pipeline.providers.http import HttpProvider
     from trading_pipeline.providers.simulated import SimulatedProvider
     from trading_pipeline.providers.yahoo_events import YahooEvents
 
@@ -46,9 +47,8 @@ def provider_named(settings: Settings, throttle_factory: ThrottleFactory | None 
 
     def yahoo() -> BarProvider:
         from trading_pipeline.providers.yahoo import Yahoo
-        from trading_pipeline.providers.yahoo_client import QUOTA
 
-        return Yahoo(throttle=_throttle(throttle_factory, Yahoo.name, QUOTA))
+        return Yahoo(throttle=_throttle(throttle_factory, Yahoo))
 
     match settings.market_data_provider:
         case "simulated":
@@ -56,12 +56,12 @@ def provider_named(settings: Settings, throttle_factory: ThrottleFactory | None 
         case "yahoo":
             return yahoo()
         case "tiingo":
-            from trading_pipeline.providers.tiingo import QUOTA, Tiingo
+            from trading_pipeline.providers.tiingo import Tiingo
 
             if settings.tiingo_api_key is None:
                 raise SettingsError("The tiingo provider needs a key", "Set TIINGO_API_KEY; get one at tiingo.com")
-            throttle = _throttle(throttle_factory, Tiingo.name, QUOTA)
-            return Routed(Tiingo(settings.tiingo_api_key, throttle=throttle), yahoo())
+            tiingo = Tiingo(settings.tiingo_api_key, throttle=_throttle(throttle_factory, Tiingo))
+            return Routed(tiingo, yahoo())
         case "files":
             from trading_pipeline.providers.files import Files
 
@@ -78,10 +78,9 @@ def fundamentals_provider(
         case "simulated":
             return _simulated(settings)  # type: ignore[return-value]
         case "yahoo" | "tiingo":
-            from trading_pipeline.providers.yahoo_client import QUOTA
             from trading_pipeline.providers.yahoo_fundamentals import YahooFundamentals
 
-            return YahooFundamentals(throttle=_throttle(throttle_factory, YahooFundamentals.name, QUOTA))
+            return YahooFundamentals(throttle=_throttle(throttle_factory, YahooFundamentals))
         case "files":
             from trading_pipeline.providers.fundamentals_files import FundamentalsFiles
 
@@ -99,15 +98,13 @@ def earnings_providers(settings: Settings, throttle_factory: ThrottleFactory | N
         return [_simulated(settings)]  # type: ignore[list-item]
     voices: list[EarningsProvider] = []
     if settings.finnhub_api_key is not None:
-        from trading_pipeline.providers import finnhub
+        from trading_pipeline.providers.finnhub import Finnhub
 
-        throttle = _throttle(throttle_factory, finnhub.Finnhub.name, finnhub.QUOTA)
-        voices.append(finnhub.Finnhub(settings.finnhub_api_key, throttle=throttle))
+        voices.append(Finnhub(settings.finnhub_api_key, throttle=_throttle(throttle_factory, Finnhub)))
     if settings.api_ninjas_key is not None:
-        from trading_pipeline.providers import api_ninjas
+        from trading_pipeline.providers.api_ninjas import ApiNinjas
 
-        throttle = _throttle(throttle_factory, api_ninjas.ApiNinjas.name, api_ninjas.QUOTA)
-        voices.append(api_ninjas.ApiNinjas(settings.api_ninjas_key, throttle=throttle))
+        voices.append(ApiNinjas(settings.api_ninjas_key, throttle=_throttle(throttle_factory, ApiNinjas)))
     if settings.market_data_provider in ("yahoo", "tiingo"):
         voices.append(_yahoo_events(throttle_factory))
     return voices
@@ -126,21 +123,19 @@ def news_providers(
     if settings.market_data_provider in ("yahoo", "tiingo"):
         sources.append(_yahoo_events(throttle_factory))
     if settings.alpha_vantage_api_key is not None:
-        from trading_pipeline.providers import alpha_vantage
+        from trading_pipeline.providers.alpha_vantage import DAILY, AlphaVantage
 
-        name = alpha_vantage.AlphaVantage.name
         sources.append(
-            alpha_vantage.AlphaVantage(
+            AlphaVantage(
                 settings.alpha_vantage_api_key,
-                throttle=_throttle(throttle_factory, name, alpha_vantage.QUOTA),
-                daily=_throttle(throttle_factory, f"{name}/day", alpha_vantage.DAILY),
+                throttle=_throttle(throttle_factory, AlphaVantage),
+                daily=throttle_factory(f"{AlphaVantage.name}/day", DAILY) if throttle_factory else None,
             )
         )
     if settings.news_feeds:
-        from trading_pipeline.providers import rss
+        from trading_pipeline.providers.rss import Rss
 
-        throttle = _throttle(throttle_factory, rss.Rss.name, rss.QUOTA)
-        sources.append(rss.Rss(settings.news_feeds, names=names, throttle=throttle))
+        sources.append(Rss(settings.news_feeds, names=names, throttle=_throttle(throttle_factory, Rss)))
     return sources
 
 
@@ -157,24 +152,23 @@ def intraday_provider_named(
         case "simulated":
             return _simulated(settings).intraday
         case "yahoo":
-            from trading_pipeline.providers.yahoo_client import QUOTA
             from trading_pipeline.providers.yahoo_intraday import YahooIntraday
 
-            return YahooIntraday(throttle=_throttle(throttle_factory, YahooIntraday.name, QUOTA))
+            return YahooIntraday(throttle=_throttle(throttle_factory, YahooIntraday))
         case "alpaca":
-            from trading_pipeline.providers import alpaca
+            from trading_pipeline.providers.alpaca import AlpacaBars
 
             if settings.alpaca_api_key is None or settings.alpaca_secret_key is None:
                 raise SettingsError(
                     "The alpaca provider needs a key and its secret",
                     "Set ALPACA_API_KEY and ALPACA_SECRET_KEY; a paper account at alpaca.markets is free",
                 )
-            return alpaca.AlpacaBars(
+            return AlpacaBars(
                 settings.alpaca_api_key,
                 settings.alpaca_secret_key,
                 base_url=settings.alpaca_data_url,
                 feed=settings.alpaca_feed,
-                throttle=_throttle(throttle_factory, alpaca.AlpacaBars.name, alpaca.QUOTA),
+                throttle=_throttle(throttle_factory, AlpacaBars),
             )
         case "files":
             from trading_pipeline.providers.intraday_files import IntradayFiles
@@ -184,8 +178,8 @@ def intraday_provider_named(
             return IntradayFiles(settings.intraday_files)
 
 
-def _throttle(factory: ThrottleFactory | None, name: str, quota: Quota) -> Throttle | None:
-    return factory(name, quota) if factory else None
+def _throttle(factory: ThrottleFactory | None, provider: type[HttpProvider]) -> Throttle | None:
+    return factory(provider.name, provider.usual_quota) if factory else None
 
 
 def _simulated(settings: Settings) -> SimulatedProvider:
@@ -195,10 +189,9 @@ def _simulated(settings: Settings) -> SimulatedProvider:
 
 
 def _yahoo_events(throttle_factory: ThrottleFactory | None) -> YahooEvents:
-    from trading_pipeline.providers.yahoo_client import QUOTA
     from trading_pipeline.providers.yahoo_events import YahooEvents
 
-    return YahooEvents(throttle=_throttle(throttle_factory, YahooEvents.name, QUOTA))
+    return YahooEvents(throttle=_throttle(throttle_factory, YahooEvents))
 
 
 class Routed:

@@ -18,23 +18,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from time import struct_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote, urljoin, urlsplit
 
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.articles import article, news_frame, plain
-from trading_pipeline.providers.base import (
-    CallMeter,
-    Failure,
-    Progress,
-    Quota,
-    RetryPolicy,
-    Throttle,
-    ask_each,
-    retry_after,
-)
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, retry_after
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
@@ -43,8 +34,8 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
+from trading_pipeline.providers.http import HttpProvider, Options
 from trading_pipeline.providers.reference import ReferenceBatch
-from trading_pipeline.providers.throttle import TokenBucket
 
 if TYPE_CHECKING:
     import httpx
@@ -86,7 +77,7 @@ _EVERYDAY = """
 _SHORTEST_NAME = 4
 
 
-class Rss:
+class Rss(HttpProvider):
     """Feeds by address.
 
     feeds: addresses, `{ticker}` standing for each name's symbol. names: company name by symbol, for feeds for all;
@@ -94,23 +85,15 @@ class Rss:
     """
 
     name = "rss"
+    usual_quota = QUOTA
+    usual_policy = POLICY
 
     def __init__(
-        self,
-        feeds: Sequence[str],
-        *,
-        names: Mapping[str, str] | None = None,
-        throttle: Throttle | None = None,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy = POLICY,
-        timeout: float = 20.0,
+        self, feeds: Sequence[str], *, names: Mapping[str, str] | None = None, **options: Unpack[Options]
     ) -> None:
-        self.quota = quota
+        super().__init__(**options)
         self.names = dict(names or {})
         self._feeds = tuple(SecretStr(feed) for feed in feeds)
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
-        self._policy = policy
-        self._timeout = timeout
 
     def news(
         self,
@@ -170,13 +153,11 @@ class Rss:
 
         # A transport and no client: clients log whole addresses.
         with httpx.HTTPTransport() as wire:
-            return ask_each(
+            return self._ask_each(
                 asked,
                 lambda request: request[0],
                 lambda request: _entries(self._got(wire, request[1], meter, now), _place(request[1])),
-                concurrency=self.quota.concurrency,
-                policy=self._policy,
-                progress=progress,
+                progress,
             )
 
     def _got(self, wire: httpx.HTTPTransport, address: str, meter: CallMeter, now: datetime) -> bytes:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import quote
 
 import polars as pl
@@ -27,13 +27,12 @@ from trading_pipeline.providers.base import (
     RetryPolicy,
     SymbolHistory,
     SymbolRequest,
-    Throttle,
     fetch_each,
     no_bars,
     retry_after,
 )
 from trading_pipeline.providers.errors import AccessRefused, NotFound, ProviderDown, RateLimited, SchemaChanged
-from trading_pipeline.providers.throttle import TokenBucket
+from trading_pipeline.providers.http import HttpProvider, Options
 
 if TYPE_CHECKING:
     import httpx
@@ -59,28 +58,18 @@ _COLUMNS = {
 }
 
 
-class Tiingo:
+class Tiingo(HttpProvider):
     """Tiingo end-of-day prices. `key` travels in a header only; it is in no URL, log or error."""
 
     name = "tiingo"
     lag = timedelta(minutes=90)
+    usual_quota = QUOTA
+    usual_policy = POLICY
 
-    def __init__(
-        self,
-        key: SecretStr,
-        *,
-        throttle: Throttle | None = None,
-        base_url: str = BASE_URL,
-        quota: Quota = QUOTA,
-        policy: RetryPolicy = POLICY,
-        timeout: float = 20.0,
-    ) -> None:
-        self.quota = quota
+    def __init__(self, key: SecretStr, *, base_url: str = BASE_URL, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
         self._key = key
-        self._throttle = throttle or TokenBucket(quota.rate_per_second, quota.burst)
         self._base_url = base_url.rstrip("/")
-        self._policy = policy
-        self._timeout = timeout
 
     def covers(self, symbol: str) -> bool:
         """Whether it is spelled like a US share or fund (`AAPL`, `BRK-B`), not an index, a pair or another exchange."""
