@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from trading_pipeline.research.backtest.configuration import Configuration, Coverage
@@ -20,7 +22,6 @@ from trading_pipeline.research.backtest.execution import backtest
 from trading_pipeline.research.backtest.record import BacktestRecord
 from trading_pipeline.research.backtest.sizing import Allocator
 from trading_pipeline.research.market_panel import PRICES, MarketPanel
-from trading_pipeline.research.panel import Floats, Mask
 from trading_pipeline.research.strategies.base import SignalResult, Strategy, checked_signals
 
 CUTS = 4
@@ -57,7 +58,7 @@ class Finding:
 def look_ahead(
     chosen: Strategy, panel: MarketPanel, rows: Sequence[int] | None = None, seed: int = 0
 ) -> tuple[Finding, ...]:
-    """What of the strategy's signals depends on the future: at most one finding a cut and kind of future, none if honest.
+    """What of the strategy's signals depends on the future: at most one finding a cut and future.
 
     rows: how many sessions are left as they are, one cut each; None for `CUTS` of them drawn from `seed` after the
     strategy's warm-up. Raises `StrategyError` where the strategy fails on a panel.
@@ -112,10 +113,10 @@ def mutated(panel: MarketPanel, rows: int, seed: int) -> MarketPanel:
     course = np.exp(np.cumsum(random.normal(0, 0.05, (count, instruments)), axis=0))
     lost = random.random((count, instruments)) < 0.1
 
-    def with_future(values: Floats, future: Floats) -> Floats:
+    def other(values: npt.NDArray[Any], future: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.concatenate([values[:rows], future])
 
-    def exchanged(values: Floats | Mask) -> Floats | Mask:
+    def exchanged(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         future = values[rows:]
         return random.permutation(future.ravel()).reshape(future.shape)
 
@@ -123,18 +124,15 @@ def mutated(panel: MarketPanel, rows: int, seed: int) -> MarketPanel:
     member = exchanged(panel.member)
     # A universe is never empty.
     member[:, 0] |= ~member.any(axis=1)
-    last = np.where(panel.last_bars >= rows - 1, -1, panel.last_bars)
-    return replace(
-        panel,
-        **{name: with_future(getattr(panel, name), future) for name, future in prices.items()},
-        volume=with_future(panel.volume, np.where(lost, np.nan, np.abs(exchanged(np.nan_to_num(panel.volume))))),
-        member=np.concatenate([panel.member[:rows], member]),
-        benchmark=np.concatenate(
-            [panel.benchmark[:rows], panel.benchmark[rows:] * np.exp(np.cumsum(random.normal(0, 0.03, count)))]
-        ),
-        last_bars=last,
-        measures={name: with_future(values, exchanged(values)) for name, values in panel.measures.items()},
-    )
+    changed: dict[str, Any] = {
+        **{name: other(getattr(panel, name), future) for name, future in prices.items()},
+        "volume": other(panel.volume, np.where(lost, np.nan, exchanged(np.nan_to_num(panel.volume)))),
+        "member": other(panel.member, member),
+        "benchmark": other(panel.benchmark, panel.benchmark[rows:] * np.exp(np.cumsum(random.normal(0, 0.03, count)))),
+        "last_bars": np.where(panel.last_bars >= rows - 1, -1, panel.last_bars),
+        "measures": {name: other(values, exchanged(values)) for name, values in panel.measures.items()},
+    }
+    return replace(panel, **changed)
 
 
 def _cuts(panel: MarketPanel, least: int, rows: Sequence[int] | None, seed: int) -> list[int]:

@@ -40,6 +40,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from trading_pipeline.research.allocation.rebalancing import Frequency
+from trading_pipeline.research.allocation.weights import Method
 from trading_pipeline.research.strategies.base import Strategy, StrategyError, strategy
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -61,14 +63,14 @@ class _Part(BaseModel):
 class Allocation(_Part):
     """Weights over all names that are signalled, made anew by a calendar.
 
-    minimum_position, maximum_position: shares of equity; a smaller position is not opened, a larger one is cut.
+    minimum_position, maximum_position: shares of equity; a smaller position is given up, a larger one is cut.
     turnover_limit: half of what one rebalancing may buy and sell, share of equity. minimum_history: sessions with a
     return, among the `lookback` sessions that weights are made from, below which a name gets none. gross_exposure: sum
     of the positions' absolute values, share of equity.
     """
 
-    method: Literal["equal_weight", "inverse_volatility", "mean_variance", "hierarchical_risk_parity"] = "equal_weight"
-    rebalance: Literal["daily", "weekly", "monthly"] = "monthly"
+    method: Method = "equal_weight"
+    rebalance: Frequency = "monthly"
     minimum_position: Share = 0.0
     maximum_position: Annotated[float, Field(gt=0, le=10)] = 1.0
     turnover_limit: Annotated[float, Field(gt=0)] | None = None
@@ -154,24 +156,24 @@ class Coverage(_Part):
 
 
 class WalkForward(_Part):
-    """Windows in sessions: `train` to choose parameters in, then `test` to judge them in.
+    """Windows in sessions: `training` to choose parameters in, then `test` to judge them in.
 
-    anchored windows all begin with the first session; rolling ones keep their length. purge: sessions dropped between
-    the two. embargo: sessions after a test window that no later training uses.
+    anchored: all trainings begin with the first session, and grow. purge: sessions dropped between the two. embargo:
+    sessions after a test that no later training uses.
     """
 
-    scheme: Literal["anchored", "rolling"] = "rolling"
-    train: Annotated[int, Field(ge=20)] = 756
+    anchored: bool = False
+    training: Annotated[int, Field(ge=20)] = 756
     test: Annotated[int, Field(ge=5)] = 126
     purge: Annotated[int, Field(ge=0)] = 5
     embargo: Annotated[int, Field(ge=0)] = 5
 
 
 class MonteCarlo(_Part):
-    """Resampling: `paths` of returns drawn in blocks of `block` sessions from `seed`."""
+    """Resampling: `paths` of returns drawn from `seed` in blocks of `block` sessions in the mean; None: the optimal."""
 
     paths: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
-    block: Annotated[int, Field(ge=1, le=2_520)] = 20
+    block: Annotated[float, Field(ge=1, le=2_520)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 

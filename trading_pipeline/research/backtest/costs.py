@@ -30,9 +30,9 @@ def cost_sensitivity(
     """One row a multiple of fees, slippage and borrow, by which the backtest was run again.
 
     metrics: further columns by name, each from the returns of the sessions. Columns: multiple, total_return (share of
-    the capital), fees, slippage, borrow, haircut (money), turnover (sum of the sessions'), trades, *metrics. The haircut
-    of delisted holdings is no cost of trading, and stays. Raises what `run` raises; `ValueError` where a multiple is
-    below 0 or makes a cost larger than it may be.
+    the capital), fees, slippage, borrow, haircut (money), turnover (sum of the sessions'), trades, *metrics. The
+    haircut of delisted holdings is no cost of trading, and stays. Raises what `run` raises; `ValueError` where a
+    multiple is below 0 or makes a cost larger than it may be.
     """
     rows = []
     for multiple in multiples:

@@ -52,7 +52,7 @@ from trading_pipeline.research.backtest.record import BacktestRecord, Days, Refu
 from trading_pipeline.research.backtest.sizing import (
     Allocator,
     account_of,
-    equal_weight,
+    allocator_of,
     opening_shares,
     sized_by_risk,
     target_weights,
@@ -98,9 +98,9 @@ def run(
 ) -> BacktestRecord:
     """What trading the signals would have made of the capital.
 
-    signals: as `checked_signals` gives them. allocator: weights by trailing returns; None for equal weights, and not
-    asked where the configuration sizes by risk. `measures["sector"]` of the panel, where there is one, holds sector
-    codes for the limits of risk.
+    signals: as `checked_signals` gives them. allocator: weights by trailing returns; None for those of
+    `research/allocation` that the configuration names; not asked where it sizes by risk. `measures["sector"]` of the
+    panel, where there is one, holds sector codes for the limits of risk.
 
     Raises `StrategyError`, naming strategy and session, where there is no session to trade on, the universe is empty on
     one, the allocator fails or the account is lost; `CoverageError` where too few members have bars and the
@@ -122,7 +122,7 @@ def run(
             f"({len(empty)} sessions in all): load its members or set first_session after it"
         )
     coverage = coverage_of(panel, configuration, start)
-    walk = Walk(panel, signals, configuration, equal_weight if allocator is None else allocator, start)
+    walk = Walk(panel, signals, configuration, allocator, start)
     walk.run()
     accounts = checked_by_vectorbt(walk.book.orders.frame(), walk.market.last, walk.days, configuration.capital, start)
     return record_of(panel, configuration, start, walk.book, walk.days, walk.refusals, accounts, coverage)
@@ -132,10 +132,17 @@ class Walk:
     """One walk over the sessions from row `start`; arrays have one element an instrument."""
 
     def __init__(
-        self, panel: MarketPanel, signals: SignalResult, configuration: Configuration, allocator: Allocator, start: int
+        self,
+        panel: MarketPanel,
+        signals: SignalResult,
+        configuration: Configuration,
+        allocator: Allocator | None,
+        start: int,
     ) -> None:
         rows, instruments = panel.shape
-        self.panel, self.configuration, self.allocator = panel, configuration, allocator
+        self.panel, self.configuration = panel, configuration
+        given = configuration.allocation
+        self.allocator = allocator_of(given) if allocator is None and given is not None else allocator
         self.start = start
         self.market: Market = market_of(panel, configuration)
         self.book = Book(instruments, configuration.capital, configuration.costs)
@@ -340,6 +347,7 @@ class Walk:
         """Targets of all that is wished on a rebalancing, of the new entries alone on other sessions."""
         limits = self.configuration.allocation
         assert limits is not None
+        assert self.allocator is not None
         book, market = self.book, self.market
         calendar = bool(market.rebalances[row])
         if not (calendar or fresh.any()):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trading_pipeline.research.allocation.rebalancing import rebalance_rows
 from trading_pipeline.research.backtest.configuration import Configuration
 from trading_pipeline.research.market_panel import MarketPanel
 from trading_pipeline.research.panel import GAP, Floats, Integers, Mask, count_in_span, last_row_with
@@ -54,24 +55,6 @@ def market_of(panel: MarketPanel, configuration: Configuration) -> Market:
         since=np.where(rows >= 0, np.arange(len(rows))[:, None] - rows, len(rows)),
         returns=returns,
         history=count_in_span(np.isfinite(returns), lookback),
-        rebalances=opens_period(panel, allocation.rebalance if allocation else "daily"),
+        rebalances=rebalance_rows(panel.axes.sessions, allocation.rebalance if allocation else "daily"),
         delisted=np.where(panel.last_bars >= 0, panel.last_bars + 1, -1),
     )
-
-
-def opens_period(panel: MarketPanel, every: str) -> Mask:
-    """Whether a session is the first of its day, week (from Monday) or calendar month.
-
-    The first and not the last: that it is the first is known at the session itself.
-    """
-    days = panel.axes.sessions.astype("datetime64[D]")
-    if every == "monthly":
-        period = days.astype("datetime64[M]").astype(np.int64)
-    elif every == "weekly":
-        # Day 0 of the epoch was a Thursday.
-        period = (days.astype(np.int64) + 3) // 7
-    else:
-        period = days.astype(np.int64)
-    opens = np.ones(len(days), dtype=np.bool_)
-    opens[1:] = period[1:] != period[:-1]
-    return opens

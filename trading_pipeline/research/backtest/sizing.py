@@ -7,11 +7,14 @@ What belongs here: target shares from what is known at one close. What does not:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 
+from trading_pipeline.research.allocation.limits import within_limits
+from trading_pipeline.research.allocation.weights import weights
 from trading_pipeline.research.backtest.configuration import Allocation
 from trading_pipeline.research.panel import Floats, Integers, Mask
 from trading_pipeline.research.risk import Account, Limits, sized
@@ -25,10 +28,13 @@ weight a name: 0 or above, 1 in all at most.
 """
 
 
-def equal_weight(returns: Floats) -> Floats:
-    """The allocator that looks at nothing: the same weight for every name."""
-    names = returns.shape[1]
-    return np.full(names, 1 / names)
+def allocator_of(limits: Allocation) -> Allocator:
+    """The weights of `research/allocation` by the configured method.
+
+    It is told the largest position, which mean-variance weights are optimal under; all limits are applied again to
+    what the positions are wished to be (`target_weights`).
+    """
+    return partial(weights, limits.method, maximum_position=min(limits.maximum_position / limits.gross_exposure, 1.0))
 
 
 def target_weights(
@@ -40,15 +46,13 @@ def target_weights(
     in their ratio, and where they ask for less in all than the allocator gave, the rest stays cash. available: share
     of equity for all of them. `ValueError` where the allocator's answer is none.
     """
-    weights = np.asarray(allocator(returns), dtype=np.float64)
+    given = np.asarray(allocator(returns), dtype=np.float64)
     names = returns.shape[1]
-    if weights.shape != (names,) or not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() > 1 + 1e-6:
+    if given.shape != (names,) or not np.isfinite(given).all() or (given < 0).any() or given.sum() > 1 + 1e-6:
         raise ValueError(f"weights must be {names} finite numbers of 0 or more, 1 in all at most")
-    wished = weights * wishes
-    total = wished.sum()
-    scale = min(1.0, weights.sum() / total) if total > 0 else 0.0
-    shares = np.minimum(wished * scale * available, limits.maximum_position)
-    return np.where(shares >= limits.minimum_position, shares, 0.0)
+    wished = given * wishes
+    gross = float(min(given.sum(), wished.sum())) * available
+    return within_limits(wished, gross, limits.minimum_position, limits.maximum_position)
 
 
 def within_turnover(held: Floats, target: Floats, last: Floats, equity: float, limit: float | None) -> Floats:
