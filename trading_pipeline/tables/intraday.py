@@ -83,7 +83,7 @@ DAILY_BIAS = Table(
         DECIDED,
         TAKEN,
         Column("bias", pl.String(), "long, short or neutral"),
-        number("confidence", "0 to 1; lower where inputs are missing"),
+        number("confidence", "0 to below 1: how much was known and how clearly it points; nothing is certain"),
         number("score", "What the rules added up to, -1 (short) to 1 (long)"),
         number("gap_pct", "Last premarket price against yesterday's close, split-adjusted, per cent", True),
         number("overnight_range_pct", "High to low since yesterday's close, per cent of that close", True),
@@ -116,7 +116,7 @@ PREMARKET_SNAPSHOTS = Table(
         number("gap_pct", "price against previous_close, per cent", True),
         number("premarket_high", "Highest price before the premarket moment", True),
         number("premarket_low", "Lowest price before it", True),
-        number("premarket_volume", "Shares before it; null where the provider tells none", True),
+        number("premarket_volume", "Shares before it; null: not known; 0: known to be none", True),
         number("premarket_relative_volume", "premarket_volume against the mean of its last 20 sessions", True),
         *(
             number(f"{span}_{name}", f"{what} of the {count}", True)

@@ -96,13 +96,10 @@ def gap_reasons(row: Mapping[str, Any], evidence: Mapping[str, Any]) -> list[str
 
 
 def volume_note(row: Mapping[str, Any]) -> str:
-    """Why there is no relative volume, in two words; empty where there is one.
-
-    Nobody trades at a price without a share changing hands: no volume beside a price is one that was not told.
-    """
+    """Why there is no relative volume, in two words; empty where there is one."""
     if row["premarket_relative_volume"] is not None:
         return ""
-    if row["premarket_volume"] is None or (row["price"] is not None and row["premarket_volume"] == 0):
+    if row["premarket_volume"] is None:
         return "not told"
     return "no trade" if row["premarket_volume"] == 0 else "no normal yet"
 
@@ -125,8 +122,7 @@ def unknowns(inputs: PremarketInputs) -> list[str]:
             who = f"{wording.number(silent.height, 0)} of {wording.count(total, 'name')}"
             why = "they had not traded" if known == silent.height else "they had not traded, or nobody told"
             found.append(f"{who} {'has' if silent.height == 1 else 'have'} no price of this morning: {why}.")
-        none = pl.col("premarket_volume").is_null() | (pl.col("premarket_volume") == 0)
-        untold = rows.filter(pl.col("price").is_not_null() & none).height
+        untold = rows.filter(pl.col("price").is_not_null() & pl.col("premarket_volume").is_null()).height
         if untold:
             who = "any name" if untold == inputs.traded.height else wording.count(untold, "name")
             found.append(f"No volume before the open was told of {who} (provider: {inputs.provider}).")

@@ -7,7 +7,8 @@ the closing auction in the first minute after the close): zero is then unknown, 
 from it. A session in which an instrument has no premarket bar counts as zero only where the same source told premarket
 volume of another instrument that day and has a bar of this one in that session: the feed was up, and nothing traded.
 Otherwise the session is unknown and takes no part in the mean. Of the judged session itself there are no regular bars
-yet, so the one before speaks for it.
+yet, so the one before speaks for it, and a premarket bar of any source speaks against a zero: what one of them saw
+traded was not untraded because another did not see it. So null means not known, and 0 known to be none.
 
 Volume is compared within one source only: a single exchange's feed holds a thirtieth of the consolidated volume.
 """
@@ -186,14 +187,16 @@ def _by_time_of_day(
     counted = seen[early] & (rows.end[early] <= moments[row[early]])
     volume = summed(counted, places[early], rows.added)
     told = summed(counted, places[early], rows.told) > 0
+    traded = summed(counted, places[early]) > 0
     present = summed(seen, places) > 0
     # On the morning itself: a bar of the session before, as known one session later.
     present[0, 1:] |= present[1, :-1]
-    nothing = told.any(axis=3, keepdims=True) & present & ~told
+    nothing = told.any(axis=3, keepdims=True) & present & ~traded
     known = np.where(told, volume, np.where(nothing, 0.0, np.nan))
 
     at = judged["row"].to_numpy()
-    now = known[0, at]
+    elsewhere = traded[0, at].any(axis=1, keepdims=True)
+    now = np.where((known[0, at] == 0) & elsewhere, np.nan, known[0, at])
     total, count = np.zeros_like(now), np.zeros_like(now)
     for back in range(1, LOOKBACK + 1):
         before = np.maximum(at - back, 0)

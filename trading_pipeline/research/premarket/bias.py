@@ -15,9 +15,10 @@ rules (`rules.toml`), the wording (`wording.py`), other words for the same decis
 The score is their mean by the weights of those that say something. long from the threshold on, short from its negative,
 both only where those that say something have the least weight of the rules.
 
-*Confidence* is three things multiplied: the share of the inputs that are known; how clear the case is (for long and
-short the score against the full one, for neutral the distance to the threshold); factors for events that may turn it.
-No article is knowledge where other names had some in the same hours, and ignorance where nobody had.
+*Confidence* is four things multiplied: the most that a morning can have, which is below 1; the share of the inputs that
+are known; how clear the case is (for long and short the score against the full one, for neutral the distance to the
+threshold); factors for events that may turn it. It says how much is known and how clearly it points, not how often it
+comes true. No article is knowledge where other names had some in the same hours, and ignorance where nobody had.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def daily_bias(
     known = known.with_columns(_says(rules))
     known = known.with_columns(score=_score(rules)).with_columns(bias=_bias(rules))
     known = known.with_columns(known_share=_known_share(rules), clear=_clear(rules), **_factors(rules))
+    sure = pl.col("known_share") * pl.col("clear") * pl.col("event_factor") * pl.col("doubt_factor")
     known = known.with_columns(
-        confidence=pl.col("known_share") * pl.col("clear") * pl.col("event_factor") * pl.col("doubt_factor"),
+        confidence=rules.confidence.most * sure,
         events=_event_list(),
         source=pl.lit("rules"),
     )

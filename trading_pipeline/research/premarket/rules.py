@@ -67,8 +67,9 @@ class BiasRules:
 
 @dataclass(frozen=True)
 class ConfidenceRules:
-    """What lowers the confidence: shares, factors, average true ranges."""
+    """What bounds and lowers the confidence: shares, factors, average true ranges."""
 
+    most: float
     volume_share: float
     report_ahead: float
     report_out: float
@@ -115,6 +116,8 @@ def _disorder(parts: Mapping[str, Any]) -> list[str]:
         faults.append("weights must not be negative and must add up to 1")
     if not 0 < bias.threshold < bias.full <= 1:
         faults.append("bias.threshold must be above 0 and below bias.full, which is at most 1")
+    if not 0 < confidence.most < 1:
+        faults.append("confidence.most must lie between 0 and 1, and be neither: nothing is certain")
     factors = ("volume_share", "report_ahead", "report_out", "report_tonight", "wide_factor", "unexplained_factor")
     faults += [
         f"confidence.{name} must lie between 0 and 1" for name in factors if not 0 <= getattr(confidence, name) <= 1

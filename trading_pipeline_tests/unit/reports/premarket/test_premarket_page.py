@@ -121,6 +121,12 @@ def test_the_strongest_biases_are_the_surest_with_their_reasons(page, inputs):
         assert reason in text(section(page, "biases")).replace(" :", ":")
 
 
+def test_nothing_is_said_to_be_certain(page, inputs):
+    """And what a share of certainty means is said where it is shown."""
+    assert inputs.bias["confidence"].max() < 1 and "100% sure" not in text(page)
+    assert "how clearly it points one way, not how often it comes true" in text(section(page, "biases"))
+
+
 def test_every_watched_name_has_a_row_unknown_ones_last(page, inputs):
     shown = tickers(page, "names")
     assert sorted(shown) == sorted(inputs.bias["ticker"])
@@ -130,6 +136,7 @@ def test_every_watched_name_has_a_row_unknown_ones_last(page, inputs):
 
 def test_a_name_that_has_not_traded_is_unknown_and_not_zero(page, inputs):
     without = inputs.snapshots.filter(pl.col("price").is_null() & (pl.col("premarket_volume") == 0))
+    assert without.height
     for ticker, close in without.select("ticker", "previous_close").iter_rows():
         row = row_of(page, ticker)
         assert "Not traded yet this morning: where it opens is unknown." in row
@@ -139,7 +146,7 @@ def test_a_name_that_has_not_traded_is_unknown_and_not_zero(page, inputs):
 
 
 def test_a_price_without_volume_is_volume_that_was_not_told(page, inputs):
-    untold = inputs.snapshots.filter(pl.col("price").is_not_null() & (pl.col("premarket_volume") == 0))
+    untold = inputs.snapshots.filter(pl.col("price").is_not_null() & pl.col("premarket_volume").is_null())
     assert untold.height
     for ticker in untold["ticker"]:
         assert "– not told" in row_of(page, ticker)

@@ -109,6 +109,24 @@ class TestNoTradesBeforeTheOpen:
         row = of(bars([*usual(), *self.quiet(SESSIONS[:-5]), *some]), "us:Q")
         assert (row["normal"], row["known_sessions"]) == (100.0 * 4 / 20, 20)
 
+    def test_are_not_what_a_bar_without_a_count_says(self):
+        """A price was told this morning and its volume was not: unknown, though others' volume was told."""
+        for volume in (0.0, None):
+            row = of(bars([*usual(), *self.quiet(), bar("us:Q", LAST, 70, volume)]), "us:Q")
+            assert (row["volume"], row["normal"], row["relative_volume"]) == (None, 0.0, None)
+
+    def test_are_unknown_on_a_past_morning_whose_bars_had_no_count(self):
+        some = [bar("us:Q", day, 70, 0.0) for day in SESSIONS[-6:-1]]
+        row = of(bars([*usual(), *self.quiet(), *some]), "us:Q")
+        assert (row["volume"], row["known_sessions"]) == (0.0, 15)
+
+    def test_are_unknown_where_another_source_saw_one(self):
+        """A single exchange saw nothing, and the consolidated feed a price without its volume."""
+        row = of(bars([*usual(), *self.quiet(), bar("us:Q", LAST, 70, None, provider="whole")]), "us:Q")
+        assert (row["volume"], row["relative_volume"]) == (None, None)
+        counted = [*usual(), *self.quiet(), bar("us:Q", LAST, 70, 40.0, provider="whole")]
+        assert of(bars(counted), "us:Q")["volume"] == 40.0
+
     def test_are_unknown_where_the_source_tells_no_one_before_the_open(self):
         row = of(bars([*usual(volume=0.0), *self.quiet()]), "us:Q")
         assert (row["volume"], row["known_sessions"]) == (None, 0)

@@ -237,7 +237,7 @@ class TestDecision:
         full = judge(**whole)
         for less in ({"volume": None}, {"environment": None}, {"news": None}, {"prices": ()}):
             assert judge(**(whole | less))["confidence"] < full["confidence"]
-        assert 0.98 < full["confidence"] <= 1
+        assert 0.98 * RULES.confidence.most < full["confidence"] <= RULES.confidence.most < 1
 
     def test_a_neutral_case_is_clear_where_nothing_pulls(self):
         assert judge(100.0, indicators=MIXED)["confidence"] > judge(101.0, indicators=MIXED)["confidence"]
@@ -316,7 +316,7 @@ def test_whatever_comes_scores_and_confidence_stay_within_their_bounds(
     at = XNYS.open_at(TODAY) - timedelta(hours=3)
     news = [] if sentiment is None else [article(at, sentiment)]
     row = judge(price, volume=volume, indicators=indicators, environment=environment, news=news, report=report)
-    assert -1 <= row["score"] <= 1 and 0 <= row["confidence"] <= 1
+    assert -1 <= row["score"] <= 1 and 0 <= row["confidence"] <= RULES.confidence.most < 1
     strong = abs(row["score"]) >= RULES.bias.threshold - 1e-9
     assert row["bias"] == "neutral" or (strong and (row["score"] > 0) == (row["bias"] == "long"))
     json.loads(row["inputs"])

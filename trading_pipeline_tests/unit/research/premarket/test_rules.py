@@ -23,10 +23,11 @@ def test_every_number_has_a_reason():
 @pytest.mark.parametrize(
     ("before", "after", "problem"),
     [
-        ('version = "1"', "version = 1", "version must be text"),
+        ('version = "2"', "version = 2", "version must be text"),
         ("threshold = { value = 0.25", "threshold = { value = 0.7", "bias.threshold must be above 0"),
         ("trend = { value = 0.30", "trend = { value = 0.31", "weights must not be negative and must add up to 1"),
         ("wide_factor = { value = 0.75", "wide_factor = { value = 1.2", "wide_factor must lie between 0 and 1"),
+        ("most = { value = 0.9", "most = { value = 1.0", "confidence.most must lie between 0 and 1, and be neither"),
         ("wide_factor = {", "wild_factor = {", "unknown confidence.wild_factor"),
         ("full = { value = 0.60", "full = { value = true", "bias.full is no number"),
         ("[news]", "[olds]", "unknown olds"),
