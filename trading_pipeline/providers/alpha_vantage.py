@@ -12,7 +12,6 @@ minute: what the budget does not allow fails as rate limited.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -31,7 +30,7 @@ from trading_pipeline.providers.errors import (
     RateLimited,
     SchemaChanged,
 )
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.http import HttpProvider, Options, json_of, unusual
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.providers.throttle import TokenBucket
 
@@ -194,14 +193,9 @@ def _feed(response: httpx.Response) -> list[dict[str, Any]]:
         raise RateLimited("Alpha Vantage refuses the news feed: too many requests")
     if status in (401, 403):
         raise _refused()
-    if status >= 500:
-        raise ProviderDown(f"Alpha Vantage answered with HTTP {status}")
     if status != 200:
-        raise SchemaChanged(f"Alpha Vantage answered with HTTP {status}")
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        raise ProviderDown("Alpha Vantage answered with a page or cut-off text instead of JSON") from None
+        raise unusual("Alpha Vantage answered", status)
+    body = json_of(response.content, "Alpha Vantage answered")
     if not isinstance(body, dict):
         raise SchemaChanged("Alpha Vantage answered with something else than a feed")
     said = " ".join(str(body[name]) for name in ("Note", "Information", "Error Message") if name in body).lower()

@@ -5,7 +5,6 @@ Coming reports belong to the paid plans; where the plan refuses them, results al
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import CallMeter, Progress, Quota, RetryPolicy, retry_after
-from trading_pipeline.providers.errors import AccessRefused, NotFound, ProviderDown, RateLimited, SchemaChanged
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.base import CallMeter, Progress, Quota, RetryPolicy
+from trading_pipeline.providers.errors import AccessRefused, NotFound, ProviderDown, SchemaChanged
+from trading_pipeline.providers.http import HttpProvider, Options, json_of, too_many, unusual
 from trading_pipeline.providers.reference import ReferenceBatch, batch_of
 from trading_pipeline.providers.report_rows import earnings_frame, month_of, number
 
@@ -98,20 +97,14 @@ class ApiNinjas(HttpProvider):
 def _rows(response: httpx.Response, symbol: str, now: datetime) -> list[dict[str, Any]]:
     status = response.status_code
     if status == 429:
-        wait = retry_after(response.headers.get("Retry-After"), now)
-        raise RateLimited(f"API Ninjas refuses {symbol}: the plan's requests are used up", retry_after=wait)
+        raise too_many(f"API Ninjas refuses {symbol}: the plan's requests are used up", response.headers, now)
     if status in (401, 402, 403) or (status == 400 and b"api key" in response.content.lower()):
         raise AccessRefused(
             f"API Ninjas refuses the key (HTTP {status})", "Check API_NINJAS_KEY and what its plan includes"
         )
-    if status >= 500:
-        raise ProviderDown(f"API Ninjas answered {symbol} with HTTP {status}")
     if status != 200:
-        raise SchemaChanged(f"API Ninjas answered {symbol} with HTTP {status}")
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        raise ProviderDown(f"API Ninjas answered {symbol} with a page or cut-off text instead of JSON") from None
+        raise unusual(f"API Ninjas answered {symbol}", status)
+    body: list[dict[str, Any]] = json_of(response.content, f"API Ninjas answered {symbol}")
     if not isinstance(body, list) or not all(isinstance(row, dict) for row in body):
         raise SchemaChanged(f"API Ninjas answered {symbol} with something else than a list of reports")
     return body

@@ -388,6 +388,13 @@ def retry_after(header: str | None, now: datetime) -> float | None:
         return None
 
 
+def shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
+    """Progress of one batch of several: `before` of all `total` requests were done when it began."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(before + done, total)
+
+
 def split_duplicates(bars: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(first row of each symbol and session, sorted by them; the further rows), both of `BARS_SCHEMA`."""
     if in_order(bars, ["symbol", "session"]):

@@ -18,16 +18,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
-from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, retry_after
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
     ProviderDown,
     ProviderError,
-    RateLimited,
     SchemaChanged,
 )
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.http import HttpProvider, Options, too_many, unusual
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.providers.report_rows import TIMINGS, earnings_frame, month_of, number
 
@@ -167,15 +166,12 @@ def _called(client: finnhub.Client, week: tuple[date, date], now: datetime) -> t
     except FinnhubAPIException as error:
         status = error.status_code
         if status == 429:
-            wait = retry_after(error.response.headers.get("Retry-After"), now)
-            return None, RateLimited(f"Finnhub refuses {window}: too many requests", retry_after=wait)
+            return None, too_many(f"Finnhub refuses {window}: too many requests", error.response.headers, now)
         if status in (401, 403):
             return None, AccessRefused(
                 f"Finnhub refuses the key (HTTP {status})", "Check FINNHUB_API_KEY and what its plan includes"
             )
-        if status >= 500:
-            return None, ProviderDown(f"Finnhub answered {window} with HTTP {status}")
-        return None, SchemaChanged(f"Finnhub answered {window} with HTTP {status}")
+        return None, unusual(f"Finnhub answered {window}", status)
     except FinnhubRequestException:
         return None, ProviderDown(f"Finnhub answered {window} with a page or cut-off text instead of JSON")
     except (requests.RequestException, OSError) as error:

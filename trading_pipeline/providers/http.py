@@ -1,16 +1,18 @@
-"""What the adapters that ask over HTTP are made of: who pays for a request, how patient they are, how long they wait.
+"""What the adapters that ask over HTTP share: who pays for a request, how patient they are, what every answer means.
 
-What belongs here: what each of them is given. What does not: the fetch loop (`base.py`), what an answer means (the
-adapters: the same status means another thing at another service).
+What belongs here: what each of them is given, and what an answer means wherever it comes from. What does not: the fetch
+loop (`base.py`), what it means at one service (a refused key, an unknown symbol: the adapters).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, TypedDict, TypeVar, Unpack
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
-from trading_pipeline.providers.base import Progress, Quota, RetryPolicy, Throttle, ask_each
-from trading_pipeline.providers.errors import ProviderError
+from trading_pipeline.providers.base import Progress, Quota, RetryPolicy, Throttle, ask_each, retry_after
+from trading_pipeline.providers.errors import ProviderDown, ProviderError, RateLimited, SchemaChanged
 from trading_pipeline.providers.throttle import TokenBucket
 
 Request = TypeVar("Request")
@@ -54,3 +56,21 @@ class HttpProvider:
         """`ask_each` within the provider's quota, as patiently as its policy says."""
         concurrency = self.quota.concurrency
         return ask_each(requests, symbol_of, ask, concurrency=concurrency, policy=self._policy, progress=progress)
+
+
+def too_many(problem: str, headers: Mapping[str, str], now: datetime) -> RateLimited:
+    """HTTP 429, and for how long the service asks to be left alone."""
+    return RateLimited(problem, retry_after=retry_after(headers.get("Retry-After"), now))
+
+
+def unusual(answered: str, status: int) -> ProviderError:
+    """A status that has no meaning of its own there: from 500 on the service is down. answered: who answered what."""
+    return (ProviderDown if status >= 500 else SchemaChanged)(f"{answered} with HTTP {status}")
+
+
+def json_of(content: bytes, answered: str) -> Any:
+    """The body of a usable answer; `ProviderDown` where it is none. answered: who answered what."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        raise ProviderDown(f"{answered} with a page or cut-off text instead of JSON") from None

@@ -23,6 +23,7 @@ from trading_pipeline.providers.base import (
     Quota,
     SymbolRequest,
     Throttle,
+    shifted,
 )
 from trading_pipeline.providers.intraday import IntradayProvider
 from trading_pipeline.providers.reference import EarningsProvider, FundamentalsProvider, NewsProvider
@@ -228,7 +229,7 @@ class Routed:
         for provider, symbols in routes(self, [request.symbol for request in requests]):
             theirs = set(symbols)
             share = [request for request in requests if request.symbol in theirs]
-            batches.append(provider.daily_bars(share, now=now, progress=_shifted(progress, done, len(requests))))
+            batches.append(provider.daily_bars(share, now=now, progress=shifted(progress, done, len(requests))))
             done += len(share)
         return _joined(batches) if batches else DailyBarsBatch()
 
@@ -240,12 +241,6 @@ def routes(provider: BarProvider, symbols: Sequence[str]) -> list[tuple[BarProvi
         answering = provider.provider_of(symbol) if isinstance(provider, Routed) else provider
         shares.setdefault(answering.name, (answering, []))[1].append(symbol)
     return list(shares.values())
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)
 
 
 def _joined(batches: Sequence[DailyBarsBatch]) -> DailyBarsBatch:

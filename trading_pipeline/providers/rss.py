@@ -25,16 +25,15 @@ from pydantic import SecretStr
 
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.articles import article, news_frame, plain
-from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, retry_after
+from trading_pipeline.providers.base import CallMeter, Failure, Progress, Quota, RetryPolicy, shifted
 from trading_pipeline.providers.errors import (
     AccessRefused,
     NotFound,
     ProviderDown,
     ProviderError,
-    RateLimited,
     SchemaChanged,
 )
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.http import HttpProvider, Options, too_many, unusual
 from trading_pipeline.providers.reference import ReferenceBatch
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ class Rss(HttpProvider):
                 if own
                 else [(_place(address), address)]
             )
-            answers = self._each(asked, meter, now, _shifted(progress, done, total))
+            answers = self._each(asked, meter, now, shifted(progress, done, total))
             done += len(asked)
             for (name, _), answer in zip(asked, answers, strict=True):
                 if isinstance(answer, ProviderError):
@@ -189,16 +188,13 @@ class Rss(HttpProvider):
 def _judge(response: httpx.Response, place: str, now: datetime) -> None:
     status = response.status_code
     if status == 429:
-        wait = retry_after(response.headers.get("Retry-After"), now)
-        raise RateLimited(f"The feed {place} refuses: too many requests", retry_after=wait)
+        raise too_many(f"The feed {place} refuses: too many requests", response.headers, now)
     if status in (401, 403):
         raise AccessRefused(f"The feed {place} refuses (HTTP {status})", "Check its address in NEWS_FEEDS")
     if status in (404, 410):
         raise NotFound(f"There is no feed {place} (HTTP {status})", "Check its address in NEWS_FEEDS")
-    if status >= 500:
-        raise ProviderDown(f"The feed {place} answered with HTTP {status}")
     if status != 200:
-        raise SchemaChanged(f"The feed {place} answered with HTTP {status}")
+        raise unusual(f"The feed {place} answered", status)
 
 
 @dataclass(frozen=True)
@@ -328,9 +324,3 @@ def _place(address: str) -> str:
         return f"{parts.hostname or '?'}{parts.path}"
     except ValueError:
         return "?"
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)

@@ -6,7 +6,6 @@ Bars are ready about 17:30 New York time and may be corrected until 20:00; the o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -29,10 +28,9 @@ from trading_pipeline.providers.base import (
     SymbolRequest,
     fetch_each,
     no_bars,
-    retry_after,
 )
 from trading_pipeline.providers.errors import AccessRefused, NotFound, ProviderDown, RateLimited, SchemaChanged
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.http import HttpProvider, Options, json_of, too_many, unusual
 
 if TYPE_CHECKING:
     import httpx
@@ -118,22 +116,16 @@ def _rows(response: httpx.Response, request: SymbolRequest, now: datetime) -> li
     """The rows of a usable answer; raises what any other means."""
     symbol, status = request.symbol, response.status_code
     if status == 429:
-        wait = retry_after(response.headers.get("Retry-After"), now)
-        raise RateLimited(f"Tiingo refuses {symbol}: the plan's requests are used up", retry_after=wait)
+        raise too_many(f"Tiingo refuses {symbol}: the plan's requests are used up", response.headers, now)
     if status in (401, 403):
         raise AccessRefused(
             f"Tiingo refuses the key (HTTP {status})", "Check TIINGO_API_KEY and what its plan includes"
         )
     if status == 404:
         raise NotFound(f"Tiingo knows no {symbol}")
-    if status >= 500:
-        raise ProviderDown(f"Tiingo answered {symbol} with HTTP {status}")
     if status != 200:
-        raise SchemaChanged(f"Tiingo answered {symbol} with HTTP {status}")
-    try:
-        body = json.loads(response.content)
-    except ValueError:
-        raise ProviderDown(f"Tiingo answered {symbol} with a page or cut-off text instead of JSON") from None
+        raise unusual(f"Tiingo answered {symbol}", status)
+    body = json_of(response.content, f"Tiingo answered {symbol}")
     # A used-up allowance has also been answered with status 200 and a message.
     if isinstance(body, dict) and "run over" in str(body.get("detail")):
         raise RateLimited(f"Tiingo refuses {symbol}: the plan's requests are used up")

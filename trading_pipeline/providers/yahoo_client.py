@@ -29,9 +29,9 @@ from functools import cache
 from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
-from trading_pipeline.providers.base import CallMeter, Quota, retry_after
+from trading_pipeline.providers.base import CallMeter, Quota
 from trading_pipeline.providers.errors import NotFound, ProviderDown, RateLimited, SchemaChanged
-from trading_pipeline.providers.http import HttpProvider, Options
+from trading_pipeline.providers.http import HttpProvider, Options, too_many, unusual
 
 # Yahoo publishes no limit. Two requests a second take four minutes for 500 tickers, once a day; four at a time hide the
 # round trips (about half a second each) without looking like a burst.
@@ -102,10 +102,9 @@ class Exchange(ABC):
         """Read a usable answer; raise what any other means. A refused client gets one try with other cookies."""
         symbol, status = self.symbol, response.status_code
         if status == 429:
-            wait = retry_after(response.headers.get("Retry-After"), self.now)
-            raise RateLimited(f"Yahoo refuses {symbol}: too many requests", retry_after=wait)
+            raise too_many(f"Yahoo refuses {symbol}: too many requests", response.headers, self.now)
         if status >= 500:
-            raise ProviderDown(f"Yahoo answered {symbol} with HTTP {status}")
+            raise unusual(f"Yahoo answered {symbol}", status)
         if status in _REFUSALS:
             if self._refused:
                 raise ProviderDown(f"Yahoo refuses this client with HTTP {status}, with every kind of cookie")
