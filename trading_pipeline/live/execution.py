@@ -42,7 +42,10 @@ class Execution:
 
 
 def limits_of(price: pl.Series, stop: pl.Series, slack: float, ticks: TickTable) -> pl.Series:
-    """The limit of each entry: `slack` of the distance to the stop beyond the price, on the tick nearer to it."""
+    """The limit of each entry: `slack` of the distance to the stop beyond the price, on the tick nearer to it.
+
+    It is the limit that is sized, not the signal's price: the limits on risk hold at the worst price that may be paid.
+    """
     return pl.Series(
         "entry",
         [
@@ -56,9 +59,9 @@ def limits_of(price: pl.Series, stop: pl.Series, slack: float, ticks: TickTable)
 def bracket(signal: Mapping[str, Any], tick_at: datetime) -> list[Order]:
     """Entry, stop and target of a signal that was sized.
 
-    signal: [signal_id, session, instrument_id, ticker, side, entry, stop, target, quantity, risk], prices on ticks. The
-    entry is a limit order for the day; the exits last until they are cancelled, so that a loop that is not there at the
-    close leaves nothing without a stop.
+    signal: [signal_id, session, instrument_id, ticker, side, entry, stop, target, quantity, risk], prices on ticks;
+    entry: the limit, at which quantity and risk were reckoned. The entry is a limit order for the day; the exits last
+    until they are cancelled, so that a loop that is not there at the close leaves nothing without a stop.
     """
     buys = signal["side"] == "long"
     entry_id = str(signal["signal_id"])
