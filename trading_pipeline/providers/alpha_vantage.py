@@ -31,6 +31,7 @@ from trading_pipeline.providers.errors import (
     SchemaChanged,
 )
 from trading_pipeline.providers.http import HttpProvider, Options, json_of, unusual
+from trading_pipeline.providers.reading import key_of
 from trading_pipeline.providers.reference import ReferenceBatch
 from trading_pipeline.providers.throttle import TokenBucket
 
@@ -109,7 +110,7 @@ class AlphaVantage(HttpProvider):
         progress: Progress | None,
     ) -> tuple[list[dict[str, Any]], ProviderError | None, bool]:
         """(rows, what ended the reading early, whether `since` was reached)."""
-        wanted = {_plain_symbol(symbol): symbol for symbol in symbols}
+        wanted = {key_of(symbol): symbol for symbol in symbols}
         rows: list[dict[str, Any]] = []
         to = until
         with self._client() as client:
@@ -233,7 +234,7 @@ def _rows(item: dict[str, Any], moment: datetime, wanted: dict[str, str], now: d
         raise SchemaChanged("An article of Alpha Vantage's lacks its title or its ticker_sentiment")
     rows = []
     for about in told:
-        symbol = wanted.get(_plain_symbol(str(about.get("ticker"))))
+        symbol = wanted.get(key_of(str(about.get("ticker"))))
         if symbol is None:
             continue
         try:
@@ -254,8 +255,3 @@ def _rows(item: dict[str, Any], moment: datetime, wanted: dict[str, str], now: d
             )
         )
     return rows
-
-
-def _plain_symbol(symbol: str) -> str:
-    """Spelling by which symbols are compared: BRK.B, BRK/B and BRK-B are one."""
-    return symbol.upper().replace(".", "-").replace("/", "-")

@@ -11,7 +11,6 @@ were downloaded later. All files are read in one pass and kept until one of them
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -36,11 +35,11 @@ from trading_pipeline.providers.base import (
 )
 from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.providers.reading import (
-    CLASS_MARK,
-    SUFFIXES,
+    Tables,
     by_market,
     dates,
     key_of,
+    keyed,
     market_of,
     numbers,
     raw_table,
@@ -111,13 +110,11 @@ class Files:
     def __init__(self, path: Path, *, basis: Basis = "split_adjusted", splits: Path | None = None) -> None:
         self.path = path
         self.basis = basis
-        self._splits = splits
-        self._lock = threading.Lock()
-        self._read: tuple[object, _Content] | None = None
+        self._tables = Tables(path, "MARKET_DATA_FILES", lambda files: _read_all(path, files, splits), further=splits)
 
     def covers(self, symbol: str) -> bool:
         """Whether the files hold a bar of `symbol`, in whatever spelling of its class mark (BRK.B, BRK-B)."""
-        return key_of(symbol) in self._content().keys
+        return key_of(symbol) in self._tables.content().keys
 
     def daily_bars(
         self, requests: Sequence[SymbolRequest], *, now: datetime, progress: Progress | None = None
@@ -128,7 +125,7 @@ class Files:
         are told to the end, because prices divided by a later split can only be read with it. Where a symbol has two
         rows of a day, the first read is in `bars` and the others are in `duplicates`.
         """
-        content = self._content()
+        content = self._tables.content()
         today = {name: calendar(market.exchange).local_date(now) for name, market in MARKETS.items()}
         asked = pl.DataFrame(
             {
@@ -166,7 +163,7 @@ class Files:
     def latest_session(self, market: Market, now: datetime) -> date | None:
         """The last session with a row of the market by `now`; None where the files hold no ticker of it."""
         exchange = calendar(market.exchange)
-        told = self._content().bars.filter(
+        told = self._tables.content().bars.filter(
             pl.col("key").is_in(self._keys_of(market)) & (pl.col("session") <= exchange.local_date(now))
         )["session"]
         last = told.max()
@@ -185,7 +182,9 @@ class Files:
         """
         if universe != UNIVERSE:
             raise UnknownName.of("universe of the files", universe, [UNIVERSE])
-        spans = self._content().spans.filter((pl.col("market") == market.name) & ~pl.col("symbol").str.starts_with("^"))
+        spans = self._tables.content().spans.filter(
+            (pl.col("market") == market.name) & ~pl.col("symbol").str.starts_with("^")
+        )
         days = pl.DataFrame({"session": sorted(set(sessions))}, schema={"session": pl.Date})
         return (
             days.join(spans, how="cross")
@@ -201,31 +200,8 @@ class Files:
         )
 
     def _keys_of(self, market: Market) -> list[str]:
-        spans = self._content().spans
+        spans = self._tables.content().spans
         return spans.filter(pl.col("market") == market.name)["key"].to_list()
-
-    def _content(self) -> _Content:
-        with self._lock:
-            try:
-                files = self._listed()
-                state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-            except OSError as error:
-                raise InputRefused(
-                    f"{error.filename or self.path} cannot be read ({error.strerror})",
-                    "Set MARKET_DATA_FILES to a Parquet or CSV file, or to a folder of them",
-                ) from error
-            if self._read is None or self._read[0] != state:
-                self._read = (state, _read_all(self.path, files, self._splits))
-            return self._read[1]
-
-    def _listed(self) -> list[Path]:
-        """The files to read, the further splits file last."""
-        if self.path.is_dir():
-            found = (file for file in sorted(self.path.iterdir()) if not file.name.startswith(".") and file.is_file())
-            files = [file for file in found if file.suffix.lower() in SUFFIXES]
-        else:
-            files = [self.path]
-        return [*files, *([self._splits] if self._splits else [])]
 
 
 def _asked_for(rows: pl.DataFrame, asked: pl.DataFrame, wanted: pl.Expr, schema: pl.Schema) -> pl.DataFrame:
@@ -247,7 +223,7 @@ def _read_all(path: Path, files: Sequence[Path], splits: Path | None) -> _Conten
     of_bars = [file for file in files if file not in later]
     if not of_bars:
         raise InputRefused(f"{path} holds no Parquet or CSV file of bars", "Put bars there, or name another folder")
-    told = _keyed(pl.concat([_bars_of(file) for file in of_bars]))
+    told = keyed(pl.concat([_bars_of(file) for file in of_bars]))
     if told["symbol"].n_unique() > told["key"].n_unique():
         told = told.with_columns(pl.col("symbol").first().over("key"))
     bars, duplicates = split_duplicates(told.select(BARS_SCHEMA.names()))
@@ -269,16 +245,12 @@ def _read_all(path: Path, files: Sequence[Path], splits: Path | None) -> _Conten
         .with_columns(market=by_market({market.name: pl.lit(market.name) for market in MARKETS.values()}))
     )
     return _Content(
-        _keyed(bars),
-        _keyed(duplicates),
-        _keyed(actions.unique(maintain_order=True).sort("symbol", "session", "kind")),
-        _keyed(spans.sort("symbol")),
+        keyed(bars),
+        keyed(duplicates),
+        keyed(actions.unique(maintain_order=True).sort("symbol", "session", "kind")),
+        keyed(spans.sort("symbol")),
         frozenset(told["key"].unique()),
     )
-
-
-def _keyed(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(key=pl.col("symbol").str.replace_all(CLASS_MARK.pattern, "-"))
 
 
 def _bars_of(file: Path) -> pl.DataFrame:

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -34,7 +33,8 @@ from trading_pipeline.providers.base import Failure, Progress
 from trading_pipeline.providers.errors import NotFound
 from trading_pipeline.providers.reading import (
     NO_VALUE,
-    SUFFIXES,
+    Tables,
+    asked_for,
     by_market,
     dates,
     key_of,
@@ -154,9 +154,8 @@ class FundamentalsFiles:
 
     def __init__(self, path: Path, *, units: Mapping[str, Unit] | None = None) -> None:
         self.path = path
-        self._units = dict(units or {})
-        self._lock = threading.Lock()
-        self._read: tuple[object, pl.DataFrame] | None = None
+        stated = dict(units or {})
+        self._tables = Tables(path, "FUNDAMENTALS_FILES", lambda files: _read_all(path, files, stated))
 
     def fundamentals(
         self,
@@ -171,17 +170,13 @@ class FundamentalsFiles:
 
         `NotFound` for a symbol the files never mention; one that they mention on other dates is answered without rows.
         """
-        snapshots = self._snapshots()
-        asked = pl.DataFrame(
-            {"asked": list(symbols), "key": [key_of(symbol) for symbol in symbols]},
-            schema={"asked": pl.String, "key": pl.String},
-        )
+        snapshots = self._tables.content()
         known = set(snapshots["key"].unique())
         rows = (
             snapshots.filter(
                 pl.col("session").is_in(sorted(set(sessions))) & (pl.col("available_at") <= pl.lit(now, MOMENT))
             )
-            .join(asked, on="key")
+            .join(asked_for(symbols), on="key")
             .with_columns(symbol="asked")
             .sort("symbol", "session", "available_at")
             .select(FUNDAMENTALS_SCHEMA.names())
@@ -198,43 +193,22 @@ class FundamentalsFiles:
             answered=tuple(symbol for symbol in symbols if key_of(symbol) in known),
         )
 
-    def _snapshots(self) -> pl.DataFrame:
-        """Every snapshot of every file: `FUNDAMENTALS_SCHEMA` and `key`, by which symbols are found."""
-        with self._lock:
-            try:
-                files = self._listed()
-                state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-            except OSError as error:
-                raise InputRefused(
-                    f"{error.filename or self.path} cannot be read ({error.strerror})",
-                    "Set FUNDAMENTALS_FILES to a Parquet or CSV file, or to a folder of them",
-                ) from error
-            if self._read is None or self._read[0] != state:
-                self._read = (state, self._read_all(files))
-            return self._read[1]
 
-    def _listed(self) -> list[Path]:
-        if not self.path.is_dir():
-            return [self.path]
-        found = (file for file in sorted(self.path.iterdir()) if not file.name.startswith(".") and file.is_file())
-        return [file for file in found if file.suffix.lower() in SUFFIXES]
-
-    def _read_all(self, files: Sequence[Path]) -> pl.DataFrame:
-        if not files:
-            raise InputRefused(
-                f"{self.path} holds no Parquet or CSV file of snapshots", "Put one there, or name another folder"
-            )
-        told = pl.concat([_told(file, self._units) for file in files])
-        twice = told.select("key", "date").is_duplicated()
-        if twice.any():
-            first = told.row(int(twice.arg_true()[0]), named=True)
-            again = told.filter((pl.col("key") == first["key"]) & (pl.col("date") == first["date"])).row(1, named=True)
-            raise InputRefused(
-                f"{again['file']}: row {again['row']} is a second snapshot of {again['symbol']} on {again['date']};"
-                f" the first is row {first['row']} of {first['file']}",
-                "Keep one row a ticker and date",
-            )
-        return told.drop("date", "file", "row")
+def _read_all(path: Path, files: Sequence[Path], units: Mapping[str, Unit]) -> pl.DataFrame:
+    """Every snapshot of every file: `FUNDAMENTALS_SCHEMA` and `key`, by which symbols are found."""
+    if not files:
+        raise InputRefused(f"{path} holds no Parquet or CSV file of snapshots", "Put one there, or name another folder")
+    told = pl.concat([_told(file, units) for file in files])
+    twice = told.select("key", "date").is_duplicated()
+    if twice.any():
+        first = told.row(int(twice.arg_true()[0]), named=True)
+        again = told.filter((pl.col("key") == first["key"]) & (pl.col("date") == first["date"])).row(1, named=True)
+        raise InputRefused(
+            f"{again['file']}: row {again['row']} is a second snapshot of {again['symbol']} on {again['date']};"
+            f" the first is row {first['row']} of {first['file']}",
+            "Keep one row a ticker and date",
+        )
+    return told.drop("date", "file", "row")
 
 
 def _told(file: Path, units: Mapping[str, Unit]) -> pl.DataFrame:

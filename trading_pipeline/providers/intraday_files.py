@@ -12,7 +12,6 @@ from the steps between them, not from the name.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -37,10 +36,11 @@ from trading_pipeline.providers.intraday_answers import (
     unknown_outside_hours,
 )
 from trading_pipeline.providers.reading import (
-    CLASS_MARK,
-    SUFFIXES,
+    Tables,
+    asked_for,
     by_market,
     key_of,
+    keyed,
     numbers,
     raw_table,
     refused,
@@ -103,16 +103,15 @@ class IntradayFiles:
     def __init__(self, path: Path, *, basis: Basis = "split_adjusted") -> None:
         self.path = path
         self.basis = basis
-        self._lock = threading.Lock()
-        self._read: tuple[object, _Content] | None = None
+        self._tables = Tables(path, "INTRADAY_FILES", lambda files: _read_all(path, files))
 
     def covers(self, symbol: str) -> bool:
         """Whether the files hold a bar of `symbol`, in whatever spelling of its class mark (BRK.B, BRK-B)."""
-        return any((key_of(symbol), interval) in self._content().held for interval in MINUTES)
+        return any((key_of(symbol), interval) in self._tables.content().held for interval in MINUTES)
 
     def symbols(self) -> list[str]:
         """Every symbol the files hold a bar of, as they spell it, sorted."""
-        return sorted(self._content().rows["symbol"].unique())
+        return sorted(self._tables.content().rows["symbol"].unique())
 
     def reach(self, interval: Interval) -> timedelta | None:
         """None: as far as the files go."""
@@ -135,12 +134,9 @@ class IntradayFiles:
         the length they have in the files, never made from finer ones. Volume is null where it is zero outside regular
         hours.
         """
-        content = self._content()
+        content = self._tables.content()
         distinct = list(dict.fromkeys(symbols))
-        asked = pl.DataFrame(
-            {"asked": distinct, "key": [key_of(symbol) for symbol in distinct]},
-            schema={"asked": pl.String, "key": pl.String},
-        )
+        asked = asked_for(distinct)
         over = pl.col("started_at") + timedelta(minutes=MINUTES[interval]) <= now
         found = (
             content.rows.filter((pl.col("interval") == interval) & over & pl.col("key").is_in(asked["key"].implode()))
@@ -174,31 +170,12 @@ class IntradayFiles:
             )
         return NotFound(f"{self.path} holds no {symbol}")
 
-    def _content(self) -> _Content:
-        with self._lock:
-            try:
-                files = self._listed()
-                state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
-            except OSError as error:
-                raise InputRefused(
-                    f"{error.filename or self.path} cannot be read ({error.strerror})",
-                    "Set INTRADAY_FILES to a Parquet or CSV file, or to a folder of them",
-                ) from error
-            if self._read is None or self._read[0] != state:
-                if not files:
-                    raise InputRefused(
-                        f"{self.path} holds no Parquet or CSV file of bars", "Put bars there, or name another folder"
-                    )
-                rows = pl.concat([_bars_of(file) for file in files])
-                held = frozenset(rows.select("key", "interval").unique().iter_rows())
-                self._read = (state, _Content(rows, held))
-            return self._read[1]
 
-    def _listed(self) -> list[Path]:
-        if not self.path.is_dir():
-            return [self.path]
-        found = (file for file in sorted(self.path.iterdir()) if not file.name.startswith(".") and file.is_file())
-        return [file for file in found if file.suffix.lower() in SUFFIXES]
+def _read_all(path: Path, files: Sequence[Path]) -> _Content:
+    if not files:
+        raise InputRefused(f"{path} holds no Parquet or CSV file of bars", "Put bars there, or name another folder")
+    rows = pl.concat([_bars_of(file) for file in files])
+    return _Content(rows, frozenset(rows.select("key", "interval").unique().iter_rows()))
 
 
 def _bars_of(file: Path) -> pl.DataFrame:
@@ -216,8 +193,7 @@ def _bars_of(file: Path) -> pl.DataFrame:
     raw = raw.with_columns(numbers(file, raw[name]) for name in _NUMBERS)
     raw = raw.with_columns(_symbols(file, raw))
     raw = raw.with_columns(started_at=_moments(file, raw))
-    rows = traded(raw.select(INTRADAY_SCHEMA.names()))
-    rows = rows.with_columns(key=pl.col("symbol").str.replace_all(CLASS_MARK.pattern, "-"))
+    rows = keyed(traded(raw.select(INTRADAY_SCHEMA.names())))
     return rows.join(_intervals(file, rows), on="symbol", maintain_order="left")
 
 

@@ -1,16 +1,19 @@
 """Reading the tables people bring: Parquet or CSV, whatever their columns are called.
 
-What belongs here: how a file, a column, a number, a ticker and a date are read, and how one that cannot be is named.
-What does not: what the columns mean (`files.py` reads bars, `fundamentals_files.py` snapshots).
+What belongs here: which files of a folder are read and when again, how a file, a column, a number, a ticker and a date
+are read, and how one that cannot be is named. What does not: what the columns mean (`files.py` reads bars,
+`intraday_files.py` minutes, `fundamentals_files.py` snapshots).
 """
 
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import polars as pl
 
@@ -18,15 +21,66 @@ from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.sessions import calendar
 
-SUFFIXES: Final = {".parquet", ".pq", ".csv"}
-CLASS_MARK: Final = re.compile(r"[./ ]")
+Content = TypeVar("Content")
+
+_SUFFIXES: Final = {".parquet", ".pq", ".csv"}
+_CLASS_MARK: Final = re.compile(r"[./ ]")
 NO_VALUE: Final = ("", "null", "none", "nan", "na", "n/a", "-")
 """How files spell that there is no value, in small letters."""
 
 
+class Tables(Generic[Content]):
+    """A Parquet or CSV file, or a folder of them (not of folders), read when needed and again when one has changed.
+
+    setting: what names the path. read: makes the content of the files. further: a file beside them, listed last.
+    """
+
+    def __init__(
+        self, path: Path, setting: str, read: Callable[[list[Path]], Content], further: Path | None = None
+    ) -> None:
+        self._path, self._setting, self._read, self._further = path, setting, read, further
+        self._lock = threading.Lock()
+        self._kept: tuple[object, Content] | None = None
+
+    def content(self) -> Content:
+        """What the files hold; `InputRefused` where there is no such path."""
+        with self._lock:
+            try:
+                files = self._listed()
+                state = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+            except OSError as error:
+                raise InputRefused(
+                    f"{error.filename or self._path} cannot be read ({error.strerror})",
+                    f"Set {self._setting} to a Parquet or CSV file, or to a folder of them",
+                ) from error
+            if self._kept is None or self._kept[0] != state:
+                self._kept = (state, self._read(files))
+            return self._kept[1]
+
+    def _listed(self) -> list[Path]:
+        files = [self._path]
+        if self._path.is_dir():
+            found = (file for file in sorted(self._path.iterdir()) if not file.name.startswith(".") and file.is_file())
+            files = [file for file in found if file.suffix.lower() in _SUFFIXES]
+        return [*files, *([self._further] if self._further else [])]
+
+
 def key_of(symbol: str) -> str:
     """Spelling by which symbols are compared: BRK.B, BRK/B and brk-b are one."""
-    return CLASS_MARK.sub("-", symbol.strip().upper())
+    return _CLASS_MARK.sub("-", symbol.strip().upper())
+
+
+def keyed(frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` with the column `key`: `key_of` its column `symbol`, whose tickers are in capitals."""
+    return frame.with_columns(key=pl.col("symbol").str.replace_all(_CLASS_MARK.pattern, "-"))
+
+
+def asked_for(symbols: Iterable[str]) -> pl.DataFrame:
+    """Columns asked and key: symbols as they were asked for, and what they are found by."""
+    asked = list(symbols)
+    return pl.DataFrame(
+        {"asked": asked, "key": [key_of(symbol) for symbol in asked]}, schema={"asked": pl.String, "key": pl.String}
+    )
 
 
 def market_of(symbol: str) -> Market:

@@ -34,6 +34,7 @@ from trading_pipeline.providers.errors import (
     SchemaChanged,
 )
 from trading_pipeline.providers.http import HttpProvider, Options, too_many, unusual
+from trading_pipeline.providers.reading import key_of
 from trading_pipeline.providers.reference import ReferenceBatch
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ class _Matcher:
     """Which of the asked names an article of a feed for all is about."""
 
     def __init__(self, market: Market, symbols: Sequence[str], names: Mapping[str, str]) -> None:
-        self._by_ticker = {_ticker(symbol, market): symbol for symbol in symbols}
+        self._by_ticker = {key_of(symbol.upper().removesuffix(market.ticker_suffix)): symbol for symbol in symbols}
         self._listed = _LISTED.get(market.name)
         self._marks_are_ours = not market.ticker_suffix
         # Two classes of shares have one name.
@@ -295,15 +296,11 @@ class _Matcher:
             tickers.update(word for word in _IN_BRACKETS.findall(text) if word not in _ACRONYMS.split())
         if self._listed is not None:
             tickers.update(self._listed.findall(text))
-        found = {self._by_ticker[plain_] for word in tickers if (plain_ := word.replace(".", "-")) in self._by_ticker}
+        found = {self._by_ticker[plain_] for word in tickers if (plain_ := key_of(word)) in self._by_ticker}
         if self._names is not None:
             for hit in self._names.finditer(entry.title):
                 found.update(self._of_group[str(hit.lastgroup)])
         return sorted(found)
-
-
-def _ticker(symbol: str, market: Market) -> str:
-    return symbol.upper().removesuffix(market.ticker_suffix).replace(".", "-").replace("/", "-")
 
 
 def _name_pattern(name: str) -> str | None:
