@@ -47,7 +47,7 @@ def engle_granger(dependent: Floats, regressors: Floats, lags: int, trend: Trend
     if trend == "ct":
         terms.append(np.arange(1.0, rows + 1)[:, None])
     design = np.column_stack(terms)
-    coefficients: Floats = np.linalg.lstsq(design, dependent, rcond=None)[0]
+    coefficients = np.asarray(np.linalg.lstsq(design, dependent, rcond=None)[0], dtype=np.float64)
     residual: Floats = dependent - design @ coefficients
     spread = dependent - dependent.mean()
     if residual @ residual <= COLLINEAR * (spread @ spread):

@@ -118,8 +118,10 @@ def _model_of(model: object) -> HiddenMarkov | None:
     variance = np.diagonal(model.covars_, axis1=1, axis2=2)  # type: ignore[attr-defined]
     monitor = model.monitor_  # type: ignore[attr-defined]
     whole = all(np.isfinite(each).all() for each in (transition, mean, variance))
+    # hmmlearn calls a fit converged as well when it ran out of iterations.
+    converged = monitor.iter < ITERATIONS
     # A fall of the likelihood is rounding at the end of the climb; what falls by more went astray.
-    if not whole or not monitor.converged or not np.allclose(transition.sum(axis=1), 1):
+    if not whole or not converged or not np.allclose(transition.sum(axis=1), 1):
         return None
     if np.diff(monitor.history).min(initial=0.0) < -1.0 or stationary(transition).min() < LEAST_OCCUPIED:
         return None

@@ -49,7 +49,7 @@ class PairsParameters(StrategyParameters):
     least_hedge, most_hedge: bounds of the hedge ratio. most_half_life: sessions.
     """
 
-    training: int = Field(504, ge=126, le=2520)
+    training: int = Field(756, ge=126, le=2520)
     choose_months: Literal[1, 3, 6] = 3
     lags: int = Field(1, ge=0, le=10)
     level: float = Field(0.05, gt=0, lt=1)
@@ -136,8 +136,9 @@ class Pairs(Strategy):
         """Every choice that the panel has a whole training window for, in order."""
         asked = self.parameters
         rows = np.flatnonzero(opens_period(panel.axes.sessions, asked.choose_months))
-        log_price = np.log(carried(np.where(panel.traded, panel.close, 1.0), panel.traded))
-        return [self._choice(panel, log_price, row) for row in rows.tolist() if row >= asked.training + GAP]
+        traded = panel.traded
+        log_price = np.log(carried(np.where(traded, panel.close, 1.0), traded))
+        return [self._choice(panel, traded, log_price, row) for row in rows.tolist() if row >= asked.training + GAP]
 
     def chosen(self, panel: MarketPanel) -> pl.DataFrame:
         """The chosen pairs, for a report: [session, dependent, regressor, hedge_ratio, half_life (sessions), statistic,
@@ -169,8 +170,8 @@ class Pairs(Strategy):
         )
         here = carried(np.where(panel.traded, 1.0, np.nan), panel.traded, PARTNER_GAP) == 1
         before: set[tuple[int, int]] = set()
-        ends = [choice.row for choice in choices[1:]] + [len(panel.close)]
-        for choice, end in zip(choices, ends, strict=True):
+        ends = [*(choice.row for choice in choices[1:]), len(panel.close)]
+        for choice, end in zip(choices, ends, strict=False):
             if choice.pairs:
                 self._trade(panel, here, choice, end, before, result)
             before = {(pair.dependent, pair.regressor) for pair in choice.pairs}
@@ -214,13 +215,13 @@ class Pairs(Strategy):
             out.confidence[rows, legs] = sure
             out.weight[rows, legs] = weight
 
-    def _choice(self, panel: MarketPanel, log_price: Floats, row: int) -> Choice:
+    def _choice(self, panel: MarketPanel, traded: Mask, log_price: Floats, row: int) -> Choice:
         """What the training window that ends at `row` chooses."""
         asked = self.parameters
         window = slice(row - asked.training + 1, row + 1)
         sector = panel.measures["sector"][row]
-        able = panel.member[row] & panel.traded[row] & np.isfinite(sector)
-        able &= panel.traded[window].mean(axis=0) >= LEAST_KNOWN
+        able = panel.member[row] & traded[row] & np.isfinite(sector)
+        able &= traded[window].mean(axis=0) >= LEAST_KNOWN
         able &= np.isfinite(log_price[window]).all(axis=0)
         found: list[tuple[Integers, Integers, Floats]] = []
         for code in np.unique(sector[able]).tolist():
