@@ -32,7 +32,7 @@ LEAST_SHARED = 20
 def side_by_side(results: Mapping[str, Metrics]) -> pl.DataFrame:
     """[metric, title, unit, strategy, value, is_best]: every metric of every strategy, in the order of `METRICS`.
 
-    value: as a float, null where not defined. is_best: null where neither way is better or nobody has a value; true for
+    value: as a float, null where not defined. is_best: null where neither way is better or there is no value; true for
     all that tie.
     """
     rows = []
@@ -43,7 +43,7 @@ def side_by_side(results: Mapping[str, Metrics]) -> pl.DataFrame:
         if known and metric.better != "neither":
             best = max(known) if metric.better == "higher" else min(known)
         for name, value in values.items():
-            is_best = None if best is None else value == best
+            is_best = None if best is None or value is None else value == best
             rows.append((metric.name, metric.title, metric.unit, name, value, is_best))
     schema = {
         "metric": pl.String,
