@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 
 import numpy as np
 import polars as pl
@@ -224,7 +223,8 @@ def _split(
         here = judges[falls.row]
         market = series.level[falls.row] - series.level[high_row]
         market_part[here] = (falls.beta_market * market)[here]
-        betas = in_blocks(partial(_sector_betas, series.daily), returns.daily[:, columns], peers)
+        own = returns.daily[:, columns]
+        betas = in_blocks(sector_betas, own, np.broadcast_to(series.daily[:, None], own.shape), peers)
         sector_to_market, beta = betas["sector_to_market"], betas["own_to_sector"]
 
         chosen = here[has_sector]
@@ -247,13 +247,12 @@ def _split(
     }
 
 
-def _sector_betas(market: Floats, own: Floats, peers: Floats) -> dict[str, Floats]:
+def sector_betas(own: Floats, market: Floats, peers: Floats) -> dict[str, Floats]:
     """Rolling betas: of the peers to the market, and of the stock to what the peers do beyond the market.
 
-    market: daily log total returns, one a session. own, peers: sessions x columns. The result has their shape.
+    Daily log total returns, sessions x columns; the results have their shape.
     """
-    series = {"own": own, "market": np.broadcast_to(market[:, None], own.shape), "sector": peers}
-    moments = Moments.of(series, YEAR)
+    moments = Moments.of({"own": own, "market": market, "sector": peers}, YEAR)
     market_variance = moments.covariance("market", "market")
     sector_to_market = moments.covariance("sector", "market") / market_variance
     sector_variance = moments.covariance("sector", "sector")

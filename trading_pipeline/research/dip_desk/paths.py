@@ -22,7 +22,7 @@ import numpy.typing as npt
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
-from trading_pipeline.research.dips import LEAST_APART, peer_returns, sector_codes_of
+from trading_pipeline.research.dips import peer_returns, sector_betas, sector_codes_of
 from trading_pipeline.research.indicators import SPAN_COVERAGE, YEAR
 from trading_pipeline.research.market_index import market_index
 from trading_pipeline.research.panel import (
@@ -133,7 +133,7 @@ class Paths:
         with np.errstate(divide="ignore", invalid="ignore"):
             peers = peer_returns(daily, self._codes, columns, codes, len(self._names))
             to_market = in_blocks(_beta, daily, common)["beta"]
-            betas = in_blocks(_sector_betas, daily[:, columns], common[:, columns], peers) if len(pairs) else {}
+            betas = in_blocks(sector_betas, daily[:, columns], common[:, columns], peers) if len(pairs) else {}
         beta_market = np.where(np.isfinite(to_market), to_market, BETA_UNKNOWN)
         pair_of = np.full(len(self.row), -1)
         pair_of[has_sector] = pair
@@ -183,19 +183,6 @@ def _beta(own: Floats, market: Floats) -> dict[str, Floats]:
     moments = Moments.of({"own": own, "market": market}, YEAR)
     beta = moments.covariance("market", "own") / moments.covariance("market", "market")
     return {"beta": np.where(moments.count >= SPAN_COVERAGE * YEAR, beta, np.nan)}
-
-
-def _sector_betas(own: Floats, market: Floats, peers: Floats) -> dict[str, Floats]:
-    """Beta of the peers to the market, and of the share to what the peers do beyond it."""
-    moments = Moments.of({"own": own, "market": market, "sector": peers}, YEAR)
-    market_variance = moments.covariance("market", "market")
-    to_market = moments.covariance("market", "sector") / market_variance
-    variance = moments.covariance("sector", "sector")
-    apart = variance - to_market**2 * market_variance
-    apart = np.where(apart > LEAST_APART * variance, apart, np.nan)
-    beta = (moments.covariance("own", "sector") - to_market * moments.covariance("market", "own")) / apart
-    enough = moments.count >= SPAN_COVERAGE * YEAR
-    return {"sector_to_market": to_market, "own_to_sector": np.where(enough, beta, np.nan)}
 
 
 def windows(array: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
