@@ -22,7 +22,7 @@ from trading_pipeline.analyst.asking import SECONDS
 from trading_pipeline.analyst.batch import ask_all
 from trading_pipeline.analyst.ledger import Ledger
 from trading_pipeline.analyst.question import AnalystSettings, Question, Result
-from trading_pipeline.analyst.task import Task, meanings, rules_of
+from trading_pipeline.analyst.task import Task, explained
 from trading_pipeline.analyst.texts import Unusable, only_about, plain
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
 from trading_pipeline.tables.intraday import DAILY_BIAS, PREMARKET_SNAPSHOTS
@@ -81,22 +81,14 @@ class BiasWords(BaseModel):
 @cache
 def prefix() -> str:
     """The stable part: the task, the meaning of every field, the rules with their reasons, an example."""
-    return "\n".join(
-        (
-            _TASK,
-            "What the fields mean, wherever they stand in the object:",
-            meanings(
-                DAILY_BIAS.columns,
-                PREMARKET_SNAPSHOTS.columns,
-                INDICATORS.columns,
-                EARNINGS_CALENDAR.columns,
-                MARKET_REGIME.columns,
-            ),
-            "\nThe rules that decided, each number with its reason:",
-            rules_of("trading_pipeline.research.premarket"),
-            _EXAMPLES,
-        )
+    columns = (
+        DAILY_BIAS.columns,
+        PREMARKET_SNAPSHOTS.columns,
+        INDICATORS.columns,
+        EARNINGS_CALENDAR.columns,
+        MARKET_REGIME.columns,
     )
+    return explained(_TASK, columns, "trading_pipeline.research.premarket", _EXAMPLES)
 
 
 BIAS = Task("bias", prefix, BiasWords, most_tokens=1500)

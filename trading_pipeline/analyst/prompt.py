@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from trading_pipeline.analyst.answer import LONGEST, MOST_RISKS, Words
-from trading_pipeline.analyst.task import Task, meanings, rules_of
+from trading_pipeline.analyst.task import Task, explained
 from trading_pipeline.tables.dips import CAUSE_COLUMNS, DIP_ANALYSIS, DIP_OPPORTUNITIES
 from trading_pipeline.tables.features import INDICATORS, MARKET_REGIME
 from trading_pipeline.tables.reference import EARNINGS_CALENDAR
@@ -76,16 +76,7 @@ def prefix() -> str:
         EARNINGS_CALENDAR.columns,
         MARKET_REGIME.columns,
     )
-    return "\n".join(
-        (
-            _TASK,
-            "What the fields mean, wherever they stand in the object:",
-            meanings(*columns),
-            "\nThe rules that decided, each number with its reason:",
-            rules_of("trading_pipeline.research.dip_desk"),
-            _EXAMPLES,
-        )
-    )
+    return explained(_TASK, columns, "trading_pipeline.research.dip_desk", _EXAMPLES)
 
 
 DIP = Task("dip", prefix, Words, most_tokens=1500)

@@ -85,3 +85,17 @@ def meanings(*columns: Iterable[Column]) -> str:
 def rules_of(package: str) -> str:
     """The text of a package's `rules.toml`: each number with its reason."""
     return resources.files(package).joinpath("rules.toml").read_text(encoding="utf-8")
+
+
+def explained(task: str, columns: Iterable[Iterable[Column]], package: str, examples: str) -> str:
+    """A prefix: the task, what the columns mean, the rules of a package that decided, examples."""
+    return "\n".join(
+        (
+            task,
+            "What the fields mean, wherever they stand in the object:",
+            meanings(*columns),
+            "\nThe rules that decided, each number with its reason:",
+            rules_of(package),
+            examples,
+        )
+    )

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trading_pipeline.analyst.desk import Asked, Told
 from trading_pipeline.analyst.question import REASONS, Question
-from trading_pipeline.analyst.task import Task, meanings, rules_of
+from trading_pipeline.analyst.task import Task, explained
 from trading_pipeline.analyst.texts import Unusable, only_about, plain
 from trading_pipeline.tables.intraday import DAILY_BIAS, PREMARKET_SNAPSHOTS
 from trading_pipeline.tables.live import LIVE_LOOP_LOGS, LLM_VALIDATIONS, MARKET_ANALYSIS, TRADE_SIGNALS
@@ -81,22 +81,14 @@ class Verdict(BaseModel):
 @cache
 def prefix() -> str:
     """The stable part: the task, the meaning of every field, the rules with their reasons, two examples."""
-    return "\n".join(
-        (
-            _TASK,
-            "What the fields mean, wherever they stand in the object:",
-            meanings(
-                (column for column in TRADE_SIGNALS.columns if column.name not in _DECIDED_LATER),
-                (column for column in LIVE_LOOP_LOGS.columns if column.name != "book"),
-                PREMARKET_SNAPSHOTS.columns,
-                DAILY_BIAS.columns,
-                (column for column in MARKET_ANALYSIS.columns if column.name not in ("book", "cost")),
-            ),
-            "\nThe rules that decided, each number with its reason:",
-            rules_of("trading_pipeline.research.live"),
-            _EXAMPLES,
-        )
+    columns = (
+        (column for column in TRADE_SIGNALS.columns if column.name not in _DECIDED_LATER),
+        (column for column in LIVE_LOOP_LOGS.columns if column.name != "book"),
+        PREMARKET_SNAPSHOTS.columns,
+        DAILY_BIAS.columns,
+        (column for column in MARKET_ANALYSIS.columns if column.name not in ("book", "cost")),
     )
+    return explained(_TASK, columns, "trading_pipeline.research.live", _EXAMPLES)
 
 
 VALIDATION = Task("signal", prefix, Verdict, most_tokens=600, kept="1h")
