@@ -11,8 +11,8 @@ import polars as pl
 
 from trading_pipeline.markets import US
 from trading_pipeline.reports.decisions import selected
+from trading_pipeline.reports.inputs import averaged
 from trading_pipeline.reports.tearsheets import TearsheetInputs
-from trading_pipeline.reports.tearsheets.gather import averaged
 from trading_pipeline.tables import FUNDAMENTALS, INDICATORS, NEWS, UNIVERSE_MEMBERS
 from trading_pipeline_tests.briefings import (
     SESSION,

@@ -19,6 +19,7 @@ import polars as pl
 
 from trading_pipeline.markets import Market
 from trading_pipeline.reports import charts, decisions, wording
+from trading_pipeline.reports.inputs import refuse_incomplete
 from trading_pipeline.reports.pages import environment
 from trading_pipeline.reports.pages import markup as _markup
 from trading_pipeline.research.week import MarketWeek
@@ -96,7 +97,7 @@ class BriefingInputs:
     rules: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, frame, columns in (
+        frames = (
             ("regime", self.regime, MARKET_REGIME.names),
             ("dips", self.dips, DIP_OPPORTUNITIES.names),
             ("issues", self.issues, BAR_ISSUES.names),
@@ -107,13 +108,8 @@ class BriefingInputs:
             ("analysis", self.analysis, DIP_ANALYSIS.names),
             ("earnings", self.earnings, EARNINGS_CALENDAR.names),
             ("names", self.names, ["instrument_id", "name"]),
-        ):
-            missing = [column for column in columns if column not in frame.columns]
-            if missing:
-                raise ValueError(f"the briefing's {name} frame lacks {', '.join(missing)}")
-        for name, moment in (("as_of", self.as_of), ("generated_at", self.generated_at)):
-            if moment.tzinfo is None:
-                raise ValueError(f"the briefing's {name} is naive: {moment!r}; pass a zone-aware datetime")
+        )
+        refuse_incomplete("briefing", frames, {"as_of": self.as_of, "generated_at": self.generated_at})
 
     @property
     def simulated(self) -> bool:

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from trading_pipeline import universes
 from trading_pipeline.markets import Market
 from trading_pipeline.reports.briefing import TOP_DIPS, BriefingInputs, render
+from trading_pipeline.reports.inputs import averaged, year_of
 from trading_pipeline.reports.summary import summary_renderable
 from trading_pipeline.reports.tearsheets import links
 from trading_pipeline.research.bars.daily import usable
@@ -38,9 +39,6 @@ from trading_pipeline.tables import (
 from trading_pipeline.world import World
 
 NAME = "daily_briefing"
-YEAR = 252
-AVERAGE = 200
-"""Sessions read before the year that is drawn, for the longest average."""
 WEEK = timedelta(days=6)
 
 
@@ -63,12 +61,11 @@ def summary(world: World, market: Market, session: date) -> RenderableType:
 def gather(world: World, market: Market, session: date) -> BriefingInputs:
     """Everything the briefing of `session` tells, as of the world's moment."""
     exchange = calendar(market.exchange)
-    year_ago = exchange.offset(session, 1 - YEAR)
+    year_ago, drawn = year_of(exchange, session)
     dips = read_in_force(world, market, DIP_OPPORTUNITIES, session, session)
     regime = read_in_force(world, market, MARKET_REGIME, year_ago, session)
     deepest = dips.sort("dip_pct", descending=True).head(TOP_DIPS)["instrument_id"].to_list()
     benchmark = world.index_of(market).benchmark
-    drawn = exchange.between(exchange.offset(year_ago, -AVERAGE), session)
     prices = bars(
         world.lake, market.name, drawn, as_of=world.as_of, adjust="splits", instruments=[*deepest, benchmark]
     ).sort("instrument_id", "session")
@@ -79,7 +76,7 @@ def gather(world: World, market: Market, session: date) -> BriefingInputs:
         world=world.name,
         regime=regime,
         dips=dips,
-        benchmark=_averaged(prices.filter(pl.col("instrument_id") == benchmark)).filter(pl.col("session") >= year_ago),
+        benchmark=averaged(prices.filter(pl.col("instrument_id") == benchmark), year_ago),
         prices=prices.filter(pl.col("session") >= year_ago).select("session", "instrument_id", "close"),
         issues=read_in_force(world, market, BAR_ISSUES, session, session),
         coverage=_coverage(world, market, session),
@@ -95,15 +92,6 @@ def gather(world: World, market: Market, session: date) -> BriefingInputs:
         tearsheets=links(world, market, session, scores, dips),
         week=_week(world, market, session),
         rules={name: rule.description for name, rule in RULES.items()},
-    )
-
-
-def _averaged(index: pl.DataFrame) -> pl.DataFrame:
-    return index.select(
-        "session",
-        "close",
-        pl.col("close").rolling_mean(50).alias("sma_50"),
-        pl.col("close").rolling_mean(AVERAGE).alias("sma_200"),
     )
 
 

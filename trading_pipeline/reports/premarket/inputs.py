@@ -13,6 +13,7 @@ import polars as pl
 
 from trading_pipeline.markets import Market
 from trading_pipeline.reports import decisions
+from trading_pipeline.reports.inputs import refuse_incomplete
 from trading_pipeline.tables import (
     DAILY_BIAS,
     DIP_ANALYSIS,
@@ -60,7 +61,7 @@ class PremarketInputs:
     briefing: str | None = None
 
     def __post_init__(self) -> None:
-        for name, frame, columns in (
+        frames = (
             ("snapshots", self.snapshots, PREMARKET_SNAPSHOTS.names),
             ("bias", self.bias, DAILY_BIAS.names),
             ("members", self.members, ["instrument_id", "ticker", "sector"]),
@@ -70,13 +71,8 @@ class PremarketInputs:
             ("dips", self.dips, DIP_OPPORTUNITIES.names),
             ("analysis", self.analysis, DIP_ANALYSIS.names),
             ("names", self.names, ["instrument_id", "name"]),
-        ):
-            missing = [column for column in columns if column not in frame.columns]
-            if missing:
-                raise ValueError(f"the premarket page's {name} frame lacks {', '.join(missing)}")
-        for name, moment in (("as_of", self.as_of), ("generated_at", self.generated_at)):
-            if moment.tzinfo is None:
-                raise ValueError(f"the premarket page's {name} is naive: {moment!r}; pass a zone-aware datetime")
+        )
+        refuse_incomplete("premarket page", frames, {"as_of": self.as_of, "generated_at": self.generated_at})
 
     @property
     def simulated(self) -> bool:

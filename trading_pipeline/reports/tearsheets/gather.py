@@ -10,6 +10,7 @@ import polars as pl
 
 from trading_pipeline.markets import Market
 from trading_pipeline.reports.decisions import selected
+from trading_pipeline.reports.inputs import averaged, year_of
 from trading_pipeline.reports.tearsheets.page import Session, index_page, sheet_page
 from trading_pipeline.reports.tearsheets.places import index_place, place_of
 from trading_pipeline.sessions import calendar
@@ -31,9 +32,6 @@ from trading_pipeline.tables import (
 if TYPE_CHECKING:
     from trading_pipeline.world import World
 
-YEAR = 252
-AVERAGE = 200
-"""Sessions read before the year that is drawn, for the longest average."""
 NEWS_SESSIONS = 21
 """A month of articles: what is older is in the price."""
 
@@ -101,8 +99,7 @@ def gather(world: World, market: Market, session: date) -> TearsheetInputs:
     scores, dips, members = rows(SCREENER_SCORES), rows(DIP_OPPORTUNITIES), rows(UNIVERSE_MEMBERS)
     count = world.settings.tearsheet_count
     chosen = selected(scores, dips, members, count)
-    year_ago = exchange.offset(session, 1 - YEAR)
-    drawn = exchange.between(exchange.offset(year_ago, -AVERAGE), session)
+    year_ago, drawn = year_of(exchange, session)
     news = world.lake.read(
         market.name,
         NEWS,
@@ -131,18 +128,4 @@ def gather(world: World, market: Market, session: date) -> TearsheetInputs:
         provider=world.provider.name,
         as_of=world.as_of,
         generated_at=world.now(),
-    )
-
-
-def averaged(prices: pl.DataFrame, since: date) -> pl.DataFrame:
-    """[session, instrument_id, close, sma_50, sma_200] from `since` on, by instrument and session."""
-    return (
-        prices.select("session", "instrument_id", "close")
-        .drop_nulls()
-        .sort("instrument_id", "session")
-        .with_columns(
-            pl.col("close").rolling_mean(50).over("instrument_id").alias("sma_50"),
-            pl.col("close").rolling_mean(AVERAGE).over("instrument_id").alias("sma_200"),
-        )
-        .filter(pl.col("session") >= since)
     )

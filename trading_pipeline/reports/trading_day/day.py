@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from trading_pipeline.markets import Market
+from trading_pipeline.reports.inputs import refuse_incomplete
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import (
     ACCOUNTS,
@@ -76,7 +77,7 @@ class TradingDay:
     tearsheets: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, frame, columns in (
+        frames = (
             ("live_sessions", self.live_sessions, LIVE_SESSIONS.names),
             ("live_ticks", self.live_ticks, LIVE_TICKS.names),
             ("trade_signals", self.trade_signals, TRADE_SIGNALS.names),
@@ -90,15 +91,11 @@ class TradingDay:
             ("market_analysis", self.market_analysis, MARKET_ANALYSIS.names),
             ("minutes", self.minutes, MINUTES.names()),
             ("bands", self.bands, BANDS),
-        ):
-            missing = [column for column in columns if column not in frame.columns]
-            if missing:
-                raise ValueError(f"the trading day's {name} frame lacks {', '.join(missing)}")
+        )
+        refuse_incomplete("trading day", frames, {"generated_at": self.generated_at})
         for name, frame in (("accounts", self.accounts), ("live_sessions", self.live_sessions)):
             if frame.height > 1:
                 raise ValueError(f"the trading day's {name} frame holds {frame.height} sessions; pass one")
-        if self.generated_at.tzinfo is None:
-            raise ValueError(f"the trading day's generated_at is naive: {self.generated_at!r}; pass a zone-aware one")
 
     @property
     def simulated(self) -> bool:
