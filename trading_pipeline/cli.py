@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -173,7 +173,7 @@ def rebase(console: Console, tickers: tuple[str, ...], market: str) -> None:
 @main.command()
 @click.argument("session")
 @click.option("--market", default="us", show_default=True, help="Market whose session is replayed.")
-@click.option("--book", help="Book the replay is written into: replay:<name>. Default: replay:<session>.")
+@click.option("--book", help="Book the replay is written into: replay:<name>. Default: replay:<market>:<session>.")
 @click.option("--resume", is_flag=True, help="Go on where that book stopped, instead of beginning anew.")
 @click.pass_obj
 def replay(console: Console, session: str, market: str, book: str | None, resume: bool) -> None:
@@ -195,9 +195,13 @@ def replay(console: Console, session: str, market: str, book: str | None, resume
 @click.pass_obj
 def halt(console: Console, reason: str, lift: bool) -> None:
     """Halt trading: no new entries, waiting ones are cancelled, protection stays. Holds until it is lifted."""
-    from trading_pipeline.launch import halt_trading
+    from trading_pipeline.live.halting import halt_trading
+    from trading_pipeline.world import World
 
-    console.print(halt_trading(load_settings(), None if lift else reason or "halted by hand"))
+    settings = load_settings()
+    with closing(World(settings)) as world:
+        said = halt_trading(settings, world.warehouse, None if lift else reason or "halted by hand", world.now())
+    console.print(said, markup=False, soft_wrap=True)
 
 
 @main.command()

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from trading_pipeline.brokers.working import working_orders
 from trading_pipeline.errors import InputRefused, LiveOnly
-from trading_pipeline.live.inputs import SessionInputs, inputs_from_minutes, read_inputs
+from trading_pipeline.live.inputs import SessionInputs, actions_up_to, inputs_from_minutes, read_inputs
 from trading_pipeline.live.loop import Beat, LoopSettings, SessionResult, run_session
 from trading_pipeline.markets import Market
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage.live_store import LiveStore
-from trading_pipeline.tables import INTRADAY_BARS, PREMARKET_SNAPSHOTS
+from trading_pipeline.tables import DAILY_BIAS, INTRADAY_BARS, PREMARKET_SNAPSHOTS
+from trading_pipeline.tables.live import FILLS, ORDER_EVENTS, ORDERS, POSITIONS
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -44,9 +47,11 @@ def trade(
 ) -> SessionResult:
     """Lead the session under way, or about to open, to its end: signals, orders and the ledger of the paper book.
 
-    One that was begun and did not end is led to its end for some hours after its close, without orders. `LiveOnly`
-    where the session is over or more than half an hour ahead, `InputRefused` where nobody tells minutes, or the
-    premarket is not there some minutes after the open. What else `run_session` raises is raised here.
+    Followed are the names that were prepared and, to be managed, those that the book holds or has orders for from
+    earlier sessions. One that was begun and did not end is led to its end for some hours after its close, without
+    orders. `LiveOnly` where the session is over or more than half an hour ahead, `InputRefused` where nobody tells
+    minutes, or the premarket is not there some minutes after the open and nothing is held. What else `run_session`
+    raises is raised here.
     """
     from trading_pipeline.alerts.falls import enqueue_falls
     from trading_pipeline.analyst import Desk
@@ -69,16 +74,23 @@ def trade(
     begun = store.session_row(session)
     if begun is None:
         _wait_for_premarket(world, market, session, opens_at + PREMARKET_PATIENCE)
+    began = world.now() if begun is None else begun.started_at
     inputs = read_inputs(
         world.lake,
         market,
         session,
         benchmark_id=world.index_of(market).benchmark,
+        held=_held_over(world, market, store, session, began),
         stale_after=timedelta(seconds=world.settings.live_stale_seconds),
         # What the day began with: levels and biases made anew since then would make other decisions of the same bars.
-        as_of=None if begun is None else begun.started_at,
+        as_of=None if begun is None else began,
     )
     ids = _symbols(world, market, provider, inputs.context.names)
+    untold = inputs.context.names.filter(pl.col("instrument_id").is_in(sorted(inputs.managed - set(ids.values()))))
+    remarks = [
+        f"{ticker} is held or ordered, and {provider.name} tells no minutes of it" for ticker in untold["ticker"]
+    ]
+    inputs = replace(inputs, known_at=began, remarks=(*inputs.remarks, *remarks))
     desk = (
         Desk(world.settings, PostgresLedger(world.warehouse), world.clock)
         if world.settings.anthropic_api_key
@@ -102,9 +114,34 @@ def trade(
 
 
 def _wait_for_premarket(world: World, market: Market, session: date, until: datetime) -> None:
-    """Returns when the session's snapshots are there, or at `until`."""
-    while world.now() < until and world.lake.latest(market.name, PREMARKET_SNAPSHOTS, [session]).is_empty():
+    """Returns when the session's snapshots and biases are there, or at `until`: biases are published after them."""
+    missing = [PREMARKET_SNAPSHOTS, DAILY_BIAS]
+    while world.now() < until:
+        missing = [table for table in missing if world.lake.latest(market.name, table, [session]).is_empty()]
+        if not missing:
+            return
         world.sleep(BETWEEN_LOOKS.total_seconds())
+
+
+def _held_over(world: World, market: Market, store: LiveStore, session: date, began: datetime) -> pl.DataFrame:
+    """[instrument_id, ticker] of what the book holds, or has orders for, from before `session`.
+
+    began: when the session was, or is about to be, begun. What was held or waited then is named for the rest of the
+    session, whatever became of it since: a loop that goes on follows the names that it began with.
+    """
+    from trading_pipeline.research.ledger import ledger
+
+    earlier = pl.col("session") < session
+    positions, orders, events, fills = store.read_all((POSITIONS, ORDERS, ORDER_EVENTS, FILLS)).values()
+    orders, filled = orders.filter(earlier), fills.filter(earlier)
+    prices = positions.filter(earlier).select("session", "instrument_id", price="market_price")
+    before = calendar(market.exchange).offset(session, -1)
+    held = ledger(orders, filled, prices, [before], 0.0, actions_up_to(world.lake, market, session, began)).positions
+    then = working_orders(orders, events.filter(pl.col("at") < began), filled)
+    now = working_orders(orders, events, fills)
+    rows = [(item.order.instrument_id, item.order.ticker) for item in (*then, *now)]
+    named = pl.DataFrame(rows, schema=held.select("instrument_id", "ticker").schema, orient="row")
+    return pl.concat([held.select("instrument_id", "ticker"), named]).unique("instrument_id", keep="first")
 
 
 def _unended(store: LiveStore, session: date, now: datetime, closes_at: datetime) -> bool:
@@ -127,12 +164,16 @@ def replay_session(
     """Go through a recorded session with the live loop, into a book of its own.
 
     Levels and biases are those of the premarket where the session has one, else made of the minutes themselves. Minutes
-    are those stored, else those that the provider tells still. `InputRefused` where there are none.
+    are those stored, else those that the provider tells still. A book that is resumed may hold what an earlier session
+    left in it: that is followed too. `InputRefused` where there are no minutes.
     """
     from trading_pipeline.live.feed import bars_of_provider, recorded_bars
-    from trading_pipeline.live.replay import replay
+    from trading_pipeline.live.replay import book_of, replay
 
-    inputs, told = _replay_inputs(world, market, session)
+    opens_at = calendar(market.exchange).open_at(session)
+    store = LiveStore(world.warehouse, book or book_of(market.name, session))
+    held = _held_over(world, market, store, session, opens_at) if resume else None
+    inputs, told = _replay_inputs(world, market, session, held)
     stored = recorded_bars(world.lake.read(market.name, INTRADAY_BARS, session, session), world.intraday_priority)
     if stored.is_empty():
         provider = _minutes(world, "Receive intraday_bars of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")
@@ -142,17 +183,19 @@ def replay_session(
         stored,
         world.warehouse,
         LoopSettings.of(world.settings),
-        book=book,
+        book=store.book,
         resume=resume,
         heartbeat=heartbeat,
     )
 
 
-def _replay_inputs(world: World, market: Market, session: date) -> tuple[SessionInputs, dict[str, str]]:
+def _replay_inputs(
+    world: World, market: Market, session: date, held: pl.DataFrame | None
+) -> tuple[SessionInputs, dict[str, str]]:
     stale_after = timedelta(seconds=world.settings.live_stale_seconds)
     if world.lake.latest(market.name, PREMARKET_SNAPSHOTS, [session]).height:
         benchmark = world.index_of(market).benchmark
-        inputs = read_inputs(world.lake, market, session, benchmark_id=benchmark, stale_after=stale_after)
+        inputs = read_inputs(world.lake, market, session, benchmark_id=benchmark, held=held, stale_after=stale_after)
         provider = world.intraday_provider
         return inputs, _symbols(world, market, provider, inputs.context.names) if provider else {}
     provider = _minutes(world, "Materialize the premarket of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -20,28 +20,34 @@ from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import Market
 from trading_pipeline.providers.intraday import IntradayProvider
 from trading_pipeline.research.bars.best_view import in_force
-from trading_pipeline.research.indicators import indicators
+from trading_pipeline.research.bars.daily import effective
+from trading_pipeline.research.indicators import LOOKBACK, indicators
 from trading_pipeline.research.intraday import ExtendedHours, assess, forming, placed
 from trading_pipeline.research.live import NAMES, SessionContext, live_names
 from trading_pipeline.research.premarket import snapshots
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage.lake import Lake
+from trading_pipeline.storage.reader import bars as visible_bars
 from trading_pipeline.tables import (
     CORPORATE_ACTIONS,
     DAILY_BIAS,
-    INDICATORS,
     INTRADAY_BARS,
     MARKET_REGIME,
     MOMENT,
     PREMARKET_SNAPSHOTS,
+    SCREENER_SCORES,
     UNIVERSE_MEMBERS,
 )
 
 STALE_AFTER = timedelta(seconds=90)
 FOLLOWED = pl.Schema({"instrument_id": pl.String(), "ticker": pl.String(), "sector": pl.String()})
+_HELD = pl.Schema({"instrument_id": pl.String(), "ticker": pl.String()})
 SESSIONS_BEFORE = 30
 """Sessions of minutes that recorded inputs look back: an average true range of 14 and the month's 20 closes."""
 
+_LEVEL = pl.Schema(
+    {"instrument_id": pl.String(), "ticker": pl.String(), "atr_14": pl.Float64(), "previous_close": pl.Float64()}
+)
 _LEVELS = ("instrument_id", "anchored_mean", "anchored_sigma")
 
 
@@ -50,18 +56,22 @@ class SessionInputs:
     """What a loop is given.
 
     context: bias, levels, clocks, names. bands: [instrument_id, anchored_mean, anchored_sigma]. delisted: instruments
-    that no longer trade. actions: [session, instrument_id, kind, value], those that move what is held overnight. facts:
-    what a second look at a signal is told of a name beside the session itself, by instrument and part (`snapshot`,
-    `bias`). remarks: what is missing, in words, for whoever reads the result.
+    that no longer trade. managed: those followed only because something is held or waits: nothing new is opened in
+    them. actions: [session, instrument_id, kind, value], those that move what is held overnight. facts: what a second
+    look at a signal is told of a name beside the session itself, by instrument and part (`snapshot`, `bias`). remarks:
+    what is missing, in words, for whoever reads the result. known_at: when they were read, which is when a session that
+    begins with them began; None: that does not matter.
     """
 
     market: str
     context: SessionContext
     bands: pl.DataFrame
     delisted: frozenset[str] = frozenset()
+    managed: frozenset[str] = frozenset()
     actions: pl.DataFrame | None = None
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+    known_at: datetime | None = None
 
     @property
     def session(self) -> date:
@@ -76,27 +86,30 @@ def read_inputs(
     *,
     benchmark_id: str | None = None,
     followed: pl.DataFrame | None = None,
+    held: pl.DataFrame | None = None,
     delisted: frozenset[str] = frozenset(),
     stale_after: timedelta = STALE_AFTER,
     as_of: datetime | None = None,
 ) -> SessionInputs:
     """The inputs of a session from the tables that the morning left in the lake.
 
-    followed: `FOLLOWED`, the names to follow; None: those that have a snapshot of the session. benchmark_id: the index,
-    which is followed beside them and never traded. delisted: instruments whose orders are over. as_of: versions
-    published up to that moment; None: the latest. `InputRefused` where there is nobody to follow.
+    followed: `FOLLOWED`, the names to follow; None: those that have a snapshot of the session. held: [instrument_id,
+    ticker] of what the book holds or has orders for; those of them that are not followed anyway are managed.
+    benchmark_id: the index, which is followed beside them and never traded. delisted: instruments whose orders are
+    over. as_of: versions published up to that moment; None: the latest. Sectors and the level of the index are those
+    that were known at the session's premarket moment, whatever `as_of` is: a session that goes on, or is replayed, is
+    given the same. `InputRefused` where there is nobody to follow.
     """
     exchange = calendar(market.exchange)
     before = exchange.offset(exchange.require(session), -1)
     levels = lake.latest(market.name, PREMARKET_SNAPSHOTS, [session], as_of=as_of)
     bias = lake.latest(market.name, DAILY_BIAS, [session], as_of=as_of)
     regime = lake.latest(market.name, MARKET_REGIME, [before], as_of=as_of)
+    decided_at = _premarket_moment(market, session)
     names = levels.select("instrument_id", "ticker") if followed is None else followed
-    if "sector" not in names.columns:
-        members = lake.read_sessions(market.name, UNIVERSE_MEMBERS, [session])
-        sectors = members.drop_nulls("sector").unique("instrument_id", keep="any").select("instrument_id", "sector")
-        names = names.join(sectors, on="instrument_id", how="left", maintain_order="left")
-    names = names.select(pl.col(name).cast(dtype) for name, dtype in FOLLOWED.items()).unique("instrument_id")
+    managed = pl.DataFrame(schema=_HELD) if held is None else _beside(held, names)
+    sectors = _sectors(lake, market, session, before, decided_at)
+    names = pl.concat([_with_sector(each, sectors) for each in (names, managed)]).unique("instrument_id")
     if names.is_empty():
         raise InputRefused(
             f"Nobody is prepared for {session}: premarket_snapshots has no row of it",
@@ -110,7 +123,7 @@ def read_inputs(
     facts = _facts(snapshot=levels, bias=bias)
     levels = levels.select("instrument_id", "atr_14", "previous_close", *_LEVELS[1:])
     if benchmark_id is not None and benchmark_id not in levels["instrument_id"]:
-        index = _level_of(lake, market, benchmark_id, session, before)
+        index = _level_of(lake, market, benchmark_id, session, decided_at)
         levels = pl.concat([levels, index], how="diagonal")
         names = pl.concat([names, index.select("instrument_id", "ticker", sector=pl.lit(None, pl.String))]).unique(
             "instrument_id", keep="first"
@@ -121,10 +134,18 @@ def read_inputs(
         context=_context(market, session, live_names(names, bias, levels), regime, benchmark_id, stale_after),
         bands=levels.select(_LEVELS),
         delisted=delisted,
-        actions=_actions(lake, market, session, as_of),
+        managed=frozenset(managed["instrument_id"]),
+        actions=actions_up_to(lake, market, session, as_of),
         facts=facts,
         remarks=tuple(remarks),
     )
+
+
+def actions_up_to(lake: Lake, market: Market, session: date, as_of: datetime | None = None) -> pl.DataFrame:
+    """[session, instrument_id, kind, value] of splits and payments up to the session, in the version of each that was
+    in force at `as_of`; None: the latest."""
+    rows = in_force(lake.read(market.name, CORPORATE_ACTIONS, last=session), as_of)
+    return effective(rows).select("session", "instrument_id", "kind", "value")
 
 
 def inputs_from_minutes(
@@ -148,7 +169,6 @@ def inputs_from_minutes(
     first = exchange.offset(exchange.require(session), -SESSIONS_BEFORE)
     days = exchange.between(first, session)
     minutes, remarks = _minutes(provider, market, days, ids, now)
-    decided_at = datetime.combine(session, market.premarket_at, exchange.timezone)
     daily = _daily(minutes.filter((pl.col("session") < session) & (pl.col("phase") == "regular")))
     ranges = indicators(
         daily, _no_actions(), _members(daily), benchmark_id or "", sorted(daily["session"].unique())
@@ -165,7 +185,7 @@ def inputs_from_minutes(
         watched,
         _hours(market, days),
         pl.DataFrame(
-            {"session": [session], "decided_at": [decided_at], "taken": ["rebuilt"]},
+            {"session": [session], "decided_at": [_premarket_moment(market, session)], "taken": ["rebuilt"]},
             schema={"session": pl.Date, "decided_at": MOMENT, "taken": pl.String},
         ),
     )
@@ -220,20 +240,51 @@ def _context(
     )
 
 
-def _actions(lake: Lake, market: Market, session: date, as_of: datetime | None) -> pl.DataFrame:
-    """Splits and payments up to the session, the version in force of each, as known by `as_of`."""
-    rows = lake.read(market.name, CORPORATE_ACTIONS, last=session)
-    known = rows.filter(pl.col("superseded_at").is_null()) if as_of is None else in_force(rows, as_of)
-    return known.filter(~pl.col("withdrawn")).select("session", "instrument_id", "kind", "value")
+def _premarket_moment(market: Market, session: date) -> datetime:
+    return datetime.combine(session, market.premarket_at, calendar(market.exchange).timezone).astimezone(UTC)
 
 
-def _level_of(lake: Lake, market: Market, id_: str, session: date, before: date) -> pl.DataFrame:
-    """[instrument_id, ticker, atr_14, previous_close] of an instrument; no row if it is unknown or split that day."""
-    its = pl.col("instrument_id") == id_
-    row = lake.read(market.name, INDICATORS, before, before, predicate=its)
-    split = lake.read(market.name, CORPORATE_ACTIONS, session, session, predicate=its & (pl.col("kind") == "split"))
-    known = row.select("instrument_id", "ticker", "atr_14", previous_close="close")
-    return known if split.is_empty() else known.clear()
+def _beside(held: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
+    """`_HELD` of what is held and not among the names."""
+    rows = held.select(pl.col(name).cast(dtype) for name, dtype in _HELD.items())
+    return rows.unique("instrument_id", keep="last", maintain_order=True).join(names, on="instrument_id", how="anti")
+
+
+def _with_sector(names: pl.DataFrame, sectors: pl.DataFrame) -> pl.DataFrame:
+    """`FOLLOWED` of names that may tell no sector."""
+    told = names if "sector" in names.columns else names.join(sectors, on="instrument_id", how="left")
+    return told.select(pl.col(name).cast(dtype) for name, dtype in FOLLOWED.items())
+
+
+def _sectors(lake: Lake, market: Market, session: date, before: date, known_at: datetime) -> pl.DataFrame:
+    """[instrument_id, sector] as the screener of the session before said by that moment.
+
+    Memberships have no versions: what the screener did not say by then, because it was filled in later or the name is
+    new, is taken from those of the session before and only then from the session's own.
+    """
+    scored = lake.latest(market.name, SCREENER_SCORES, [before], as_of=known_at)
+    members = lake.read_sessions(market.name, UNIVERSE_MEMBERS, [before, session])
+    told = pl.concat([rows.select("instrument_id", "sector") for rows in (scored, members)])
+    return told.drop_nulls("sector").unique("instrument_id", keep="first", maintain_order=True)
+
+
+def _level_of(lake: Lake, market: Market, id_: str, session: date, known_at: datetime) -> pl.DataFrame:
+    """[instrument_id, ticker, atr_14, previous_close] of an instrument as known by then; no row if it is unknown or
+    split that day.
+
+    Made of the bars in force then: the table of indicators holds what the latest bars come to.
+    """
+    exchange = calendar(market.exchange)
+    before = exchange.offset(session, -1)
+    days = exchange.between(exchange.offset(before, -LOOKBACK), before)
+    bars = visible_bars(lake, market.name, days, as_of=known_at, instruments=[id_])
+    rows = lake.read(market.name, CORPORATE_ACTIONS, days[0], session, predicate=pl.col("instrument_id") == id_)
+    actions = effective(in_force(rows, known_at))
+    split = actions.filter((pl.col("session") == session) & (pl.col("kind") == "split"))
+    if bars.is_empty() or split.height:
+        return pl.DataFrame(schema=_LEVEL)
+    row = indicators(bars, actions.filter(pl.col("session") <= before), _members(bars), id_, [before])
+    return row.select("instrument_id", "ticker", "atr_14", previous_close="close")
 
 
 def _minutes(

@@ -145,7 +145,8 @@ def run_session(
             raise InputRefused(
                 f"{store.book} was begun under the rules {before.rules_version}, not {version}", "Replay it afresh"
             )
-        row = book.begin(run_id=run_id, rules_version=version, equity=ledger.equity, now=clock())
+        began = inputs.known_at or clock()
+        row = book.begin(run_id=run_id, rules_version=version, equity=ledger.equity, now=began)
         if row.ended_why == "closed":
             return _result(store, row, inputs)
         if not store.is_replay:

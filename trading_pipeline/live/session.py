@@ -360,7 +360,12 @@ class Session:
         return {id_: _common(shares, theirs.get(self.ledger.tickers[id_], 0)) for id_, shares in going.items()}
 
     def _found(self, tick_at: datetime) -> pl.DataFrame:
-        return signals(self.features, self.context, self.rules, tick_at, multipliers=self.multipliers, given=self.given)
+        found = signals(
+            self.features, self.context, self.rules, tick_at, multipliers=self.multipliers, given=self.given
+        )
+        # A name without levels may still break its range with a stop by sigma alone: those that are managed are not
+        # prepared for the session, and what is new in them is nobody's plan.
+        return found.filter(~pl.col("instrument_id").is_in(sorted(self.inputs.managed)))
 
     def _ask_about(self, found: pl.DataFrame, logs: pl.DataFrame, tick_at: datetime) -> None:
         """Asks for a second look at signals, which is used at the next tick if it is there by then."""

@@ -194,6 +194,22 @@ def test_what_cannot_be_left_is_held_overnight_and_left_the_next_morning(warehou
     assert after.row.equity == account["equity"]
 
 
+def test_a_name_that_is_only_managed_is_never_entered(warehouse):
+    """Without levels a range may still break, with a stop by sigma alone: who is held is not prepared for all that."""
+    day = Day.random(minutes=75, seed=17)
+    unknown = [pl.lit(None, pl.Float64).alias(name) for name in ("atr_14", "previous_close", "confidence")]
+    context = replace(
+        day.inputs.context, names=day.inputs.context.names.with_columns(*unknown, bias=pl.lit(None, pl.String))
+    )
+    bare = replace(day.inputs, context=context, bands=day.inputs.bands.clear())
+    entered = lead(Day(day.bars, bare), warehouse, book="replay:entered")
+    assert set(entered.signals["setup"]) == {"trend_continuation"}
+    name = entered.signals["instrument_id"][0]
+    result = lead(Day(day.bars, replace(bare, managed=frozenset({name}))), warehouse, book="replay:managed")
+    assert set(result.signals["instrument_id"]) == set(entered.signals["instrument_id"]) - {name}
+    assert name in set(LiveStore(warehouse, "replay:managed").read(LIVE_LOOP_LOGS)["instrument_id"])
+
+
 def test_orders_of_a_delisted_name_are_over_and_none_is_made_to_leave_it(warehouse, day, undisturbed):
     bought = undisturbed.bought
     name = bought["instrument_id"]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def day() -> Day:
 
 def test_a_replay_trades_and_closes_everything_it_opened(warehouse, day):
     result = replay(day.inputs, day.bars, warehouse, SETTINGS)
-    assert result.book == f"replay:{SESSION}"
+    assert result.book == f"replay:us:{SESSION}"
     assert (result.row.ended_why, result.ticks) == ("closed", MINUTES)
     assert {"ordered"} <= set(result.signals["outcome"])
     assert result.fills.height >= 4
@@ -161,6 +161,30 @@ def test_a_replay_decides_what_the_day_itself_did(warehouse, day):
         assert getattr(again, name).equals(getattr(lived, name)), name
 
 
+def test_replays_of_one_day_in_two_markets_keep_apart(warehouse, day):
+    first = replay(day.inputs, day.bars, warehouse, SETTINGS)
+    other = replay(replace(day.inputs, market="asx"), day.bars, warehouse, SETTINGS)
+    assert (first.book, other.book) == (f"replay:us:{SESSION}", f"replay:asx:{SESSION}")
+    assert written(warehouse, first.book)["live_ticks"].height == MINUTES
+
+
+def test_a_replay_says_how_much_of_the_session_was_recorded(warehouse, day):
+    def says(bars: pl.DataFrame) -> str:
+        return replay(day.inputs, bars, warehouse, LoopSettings(tick_seconds=900)).remarks[0]
+
+    each = day.bars.group_by("instrument_id").len()["len"].median()
+    share = f"{100 * each / MINUTES:.0f} %"
+    assert says(day.bars) == (
+        f"10 of 10 names have minutes, half of them at least {share} of the session's 75; in 0 of these no name has any"
+    )
+    half = day.bars.filter(pl.col("started_at") < day.at(30), ~pl.col("instrument_id").is_in(["us:T03", "us:T07"]))
+    counts = half.group_by("instrument_id").len()["len"]
+    assert says(half) == (
+        f"8 of 10 names have minutes (not T03, T07), half of them at least {100 * counts.median() / MINUTES:.0f} % of "
+        "the session's 75; in 45 of these no name has any"
+    )
+
+
 def test_bars_that_come_late_are_taken_in_when_they_come(warehouse, day):
     late = day.bars.with_columns(
         available_at=pl.when(pl.col("instrument_id") == "us:T01")
@@ -168,7 +192,7 @@ def test_bars_that_come_late_are_taken_in_when_they_come(warehouse, day):
         .otherwise("available_at")
     )
     replay(day.inputs, late, warehouse, SETTINGS)
-    logs = written(warehouse, f"replay:{SESSION}")["live_loop_logs"]
+    logs = written(warehouse, f"replay:us:{SESSION}")["live_loop_logs"]
     delay = logs.filter(pl.col("instrument_id") == "us:T01").select(pl.col("tick_at") - pl.col("bar_started_at"))
     assert delay.to_series().unique().to_list() == [4 * MINUTE]
 
@@ -237,5 +261,8 @@ def test_a_process_that_is_killed_leaves_a_session_that_goes_on(warehouse, day):
 def test_what_cannot_be_replayed(warehouse, day):
     with pytest.raises(InputRefused, match="no one-minute bar"):
         replay(day.inputs, day.bars.clear(), warehouse, SETTINGS)
+    with pytest.raises(InputRefused, match="for any of 10 names"):
+        strangers = pl.lit("us:X") + pl.col("instrument_id")
+        replay(day.inputs, day.bars.with_columns(instrument_id=strangers), warehouse, SETTINGS)
     with pytest.raises(InputRefused, match="does not write the book paper"):
         replay(day.inputs, day.bars, warehouse, SETTINGS, book="paper")
