@@ -134,10 +134,13 @@ def opening_shares(
     `limit` x equity less the gross exposure, before the fills. All are cut by the same factor, so that afterwards
     gross exposure is at most `limit` x equity, costs paid. With a limit of 1 and no shorts that is: the cash suffices.
     """
-    need = np.abs(wished) * (mark + limit * (np.abs(price - mark) + price * fees))
-    total = float(need.sum())
+    need = mark + limit * (np.abs(price - mark) + price * fees)
+    total = float((np.abs(wished) * need).sum())
     if total <= budget:
         return wished, np.zeros(len(wished), dtype=np.bool_)
-    # A hair less than the ratio: the sum of the cut needs must not be above the budget by its last bit.
-    possible = np.trunc(wished * (max(budget, 0.0) / total * (1 - 1e-12)))
+    ratio = max(budget, 0.0) / total
+    # A hair more, where that is affordable: rounding must not take a share from who can have exactly so many.
+    possible = np.trunc(wished * ratio * (1 + 1e-12))
+    if float((np.abs(possible) * need).sum()) > budget:
+        possible = np.trunc(wished * ratio * (1 - 1e-12))
     return possible, possible != wished
