@@ -75,24 +75,26 @@ def pairwise(returns: Floats) -> Estimate:
 
 
 def ledoit_wolf(returns: Floats) -> Estimate:
-    """`pairwise`, its covariance (n) shrunk towards equal variances without correlation.
+    """`pairwise`, its correlations shrunk towards none at all; variances (n) stay as they are.
 
-    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004. With holes the same
-    sums are taken over the sessions that a pair shares.
+    Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices, 2004, on returns in units
+    of each name's deviation. On the returns themselves it also shrinks variances towards their mean: the shares of a
+    utility and of a biotech firm are not that alike, and one wild session of one name would make all names the same.
+    With holes the same sums are taken over the sessions that a pair shares. Names: with a risk (`moving`).
     """
     estimate = pairwise(returns)
     known = np.isfinite(returns)
     shared = np.maximum(estimate.common, 1).astype(np.float64)
-    sample = estimate.covariance * _of_population(estimate.common)
-    apart = np.where(known, returns - estimate.mean, 0.0)
-    names = len(sample)
-    level = float(np.trace(sample)) / names
-    target = level * np.eye(names)
+    deviation = np.sqrt(np.diagonal(estimate.covariance * _of_population(estimate.common)))
+    sample = estimate.covariance * _of_population(estimate.common) / np.outer(deviation, deviation)
+    apart = np.where(known, (returns - estimate.mean) / deviation, 0.0)
     squares = apart**2
     noise = float(((squares.T @ squares / shared - (apart.T @ apart / shared) ** 2) / shared).sum())
-    distance = float(((sample - target) ** 2).sum())
+    none = np.eye(len(sample))
+    distance = float(((sample - none) ** 2).sum())
     shrinkage = min(max(noise, 0.0) / distance, 1.0) if distance > 0 else 0.0
-    return estimate._replace(covariance=(1 - shrinkage) * sample + shrinkage * target)
+    shrunk = (1 - shrinkage) * sample + shrinkage * none
+    return estimate._replace(covariance=shrunk * np.outer(deviation, deviation))
 
 
 def _of_population(common: Integers) -> Floats:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from trading_pipeline.research.allocation.covariance import Estimate, ledoit_wolf
+from trading_pipeline.research.allocation.limits import AllocationError
 from trading_pipeline.research.panel import Floats
 
 FLOOR = 1e-10
@@ -41,28 +42,45 @@ def mean_variance(returns: Floats, largest: float, *, use_means: bool) -> Floats
     """Long-only weights of sum 1, none above `largest` (or an equal share, if that is more).
 
     returns: sessions x names, NaN for a hole, every name with a risk. use_means: highest mean for its deviation (the
-    tangency portfolio), the means by `bayes_stein`; the least variance where no mean is above 0, for which no such
-    portfolio exists, and where they are not used. Covariance by `ledoit_wolf`.
+    tangency portfolio), the means by `bayes_stein`; the least variance where no such weights have a mean above 0, and
+    where means are not used. Covariance by `ledoit_wolf`. `AllocationError` where the solver fails.
     """
+    from skfolio.exceptions import OptimizationError, SolverError
     from skfolio.optimization import MeanRisk, ObjectiveFunction
 
     names = returns.shape[1]
     if names == 1:
         return np.ones(1)
+    most = min(max(largest, 1.0 / names), 1.0)
     estimate = _conditioned(ledoit_wolf(returns))
-    means = bayes_stein(estimate, len(returns)) if use_means else np.zeros(names)
-    objective = ObjectiveFunction.MAXIMIZE_RATIO if means.max() > 0 else ObjectiveFunction.MINIMIZE_RISK
-    # In units of the mean deviation: the solver's tolerances are absolute, and daily variances are of 1e-4.
-    scale = float(np.sqrt(np.trace(estimate.covariance) / names))
+    means, objective = np.zeros(names), ObjectiveFunction.MINIMIZE_RISK
+    if use_means:
+        wished = bayes_stein(estimate, len(returns))
+        wished = wished / max(float(np.abs(wished).max()), np.finfo(np.float64).tiny)
+        if _highest_mean(wished, most) > NOTHING:
+            means, objective = wished, ObjectiveFunction.MAXIMIZE_RATIO
+    # The solver's tolerances are absolute: the largest mean and the mean variance are 1, which changes no optimum.
+    level = float(np.trace(estimate.covariance)) / names
     model = MeanRisk(
         objective_function=objective,
-        prior_estimator=_prior(means / scale, estimate.covariance / scale**2),
-        max_weights=min(max(largest, 1.0 / names), 1.0),
-        portfolio_params={"annualized_factor": 1.0},
+        prior_estimator=_prior(means, estimate.covariance / level),
+        max_weights=most,
     )
-    found = np.asarray(model.fit(np.zeros((2, names))).weights_, dtype=np.float64)
+    try:
+        found = np.asarray(model.fit(np.zeros((2, names))).weights_, dtype=np.float64)
+    except (OptimizationError, SolverError) as error:
+        raise AllocationError(
+            f"no weights of {names} names could be solved for ({error}): look for names with the same returns, "
+            "or use hierarchical_risk_parity"
+        ) from error
     found[found < NOTHING] = 0.0
     return np.asarray(found / found.sum())
+
+
+def _highest_mean(means: Floats, most: float) -> float:
+    """Mean of the weights of sum 1, none above `most`, that have the highest."""
+    ranked = -np.sort(-means)
+    return float(ranked @ np.clip(1.0 - most * np.arange(len(means)), 0.0, most))
 
 
 def _conditioned(estimate: Estimate) -> Estimate:
