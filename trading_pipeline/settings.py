@@ -139,16 +139,20 @@ class Settings(BaseSettings):
         100_000, gt=0, description="Value of the portfolio that sizes are computed for, in the market's currency."
     )
     anthropic_api_key: SecretStr | None = Field(
-        None, description="Key of Claude, who words the dip desk; unset: deterministic words from the rules."
+        None,
+        description="Key of Claude: words of dip desk and bias, the live market's analysis, vetoes; unset: the rules'.",
     )
     anthropic_base_url: str | None = Field(None, description="Endpoint of the Claude API; unset: Anthropic's own.")
-    claude_screen_model: str = Field("claude-haiku-5-5", description="Model that words the dips the rules do not buy.")
+    claude_screen_model: str = Field(
+        "claude-haiku-5-5", description="Model that words the dips the rules do not buy, and the premarket bias."
+    )
     claude_finalist_model: str = Field(
-        "claude-sonnet-5-5", description="Model that words the dips the rules would buy."
+        "claude-sonnet-5-5",
+        description="Model that words the dips the rules would buy, analyses the live market and vetoes signals.",
     )
     claude_fallback_model: str = Field("claude-haiku-5-5", description="Model asked when the first refuses or is busy.")
     claude_daily_budget: float = Field(
-        1.0, ge=0, description="US dollars a day (UTC) that words may cost; past it the rules write them."
+        1.0, ge=0, description="US dollars a day (UTC) that Claude may cost; past it the rules stand alone."
     )
 
     discord_webhook_url: SecretStr | None = Field(None, description="Discord webhook that new dips are posted to.")
