@@ -169,41 +169,48 @@ class Pairs(Strategy):
             short_exits=np.ones(panel.shape, dtype=np.bool_),
         )
         here = carried(np.where(panel.traded, 1.0, np.nan), panel.traded, PARTNER_GAP) == 1
-        before: set[tuple[int, int]] = set()
+        before = Choice(0, 0, 0, 0)
         ends = [*(choice.row for choice in choices[1:]), len(panel.close)]
         for choice, end in zip(choices, ends, strict=False):
             if choice.pairs:
                 self._trade(panel, here, choice, end, before, result)
-            before = {(pair.dependent, pair.regressor) for pair in choice.pairs}
+            before = choice
         return decided(result, panel, self.warm_up)
 
     def _trade(
-        self, panel: MarketPanel, here: Mask, choice: Choice, end: int, before: set[tuple[int, int]], out: SignalResult
+        self, panel: MarketPanel, here: Mask, choice: Choice, end: int, before: Choice, out: SignalResult
     ) -> None:
-        """Write the signals of a choice's pairs, from its row to before `end`."""
-        asked, rows, pairs = self.parameters, slice(choice.row, end), choice.pairs
+        """Write the signals of a choice's pairs, from its row to before `end`.
+
+        Of a pair that was chosen before, what is new and what was stopped is read as if its fit had held since then.
+        """
+        asked, pairs = self.parameters, choice.pairs
+        since = before.row if before.pairs else choice.row
+        rows, span, now = slice(choice.row, end), slice(since, end), choice.row - since
         first = np.array([pair.dependent for pair in pairs])
         second = np.array([pair.regressor for pair in pairs])
         hedge, constant, scale = (
             np.array([getattr(pair, name) for pair in pairs]) for name in ("hedge_ratio", "constant", "scale")
         )
-        log_first, log_second = (np.log(panel.close[rows, legs]) for legs in (first, second))
+        log_first, log_second = (np.log(panel.close[span, legs]) for legs in (first, second))
         score = np.round((log_first - constant - hedge * log_second) / scale, 9)
-        priced = np.isfinite(score)
-        held_on = np.array([(pair.dependent, pair.regressor) in before for pair in pairs])
+        known = {(pair.dependent, pair.regressor) for pair in before.pairs}
+        held_on = np.array([(pair.dependent, pair.regressor) in known for pair in pairs])
 
-        stopped = np.abs(score) >= asked.stop
+        counts = held_on | (np.arange(len(score)) >= now)[:, None]
+        stopped = counts & (np.abs(score) >= asked.stop)
         barred = last_row_with(stopped) > last_row_with(np.abs(score) <= asked.exit)
-        open_to = ~barred & panel.member[rows, first] & panel.member[rows, second]
-        open_to[0] &= held_on
-        cheap, dear = (newly((side <= -asked.entry) & open_to, priced) for side in (score, -score))
+        open_to = counts & ~barred & panel.member[span, first] & panel.member[span, second]
+        open_to[now] &= held_on
+        cheap, dear = (newly((side <= -asked.entry) & open_to, np.isfinite(score))[now:] for side in (score, -score))
+        score, stopped = score[now:], stopped[now:]
 
         gone = ~here[rows, first] | ~here[rows, second]
         leave_cheap = (score >= -asked.exit) | stopped | gone
         leave_dear = (score <= asked.exit) | stopped | gone
         leave_cheap[0] |= ~held_on
         leave_dear[0] |= ~held_on
-        sure = np.minimum(np.abs(np.where(priced, score, 0.0)) / (2 * asked.entry), 1.0)
+        sure = np.minimum(np.abs(np.nan_to_num(score, nan=0.0)) / (2 * asked.entry), 1.0)
         for legs, long, short, leave_long, leave_short, weight in (
             (first, cheap, dear, leave_cheap, leave_dear, np.ones(len(pairs))),
             (second, dear, cheap, leave_dear, leave_cheap, hedge),
