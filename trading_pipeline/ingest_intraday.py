@@ -2,13 +2,18 @@
 
 What belongs here: the order of those steps and the report of a receipt. What does not: the providers, the arithmetic
 (`research/intraday/`), and which names and sessions are asked for (`world.py`).
+
+*Basis.* A provider that adjusts divides the past by a split as soon as it trades, on the morning of its ex-date; the
+daily bars and actions of that session are received in its evening. So bars of sessions that are over count as traded
+only where their daily bar says so, and those that were received between the ex-date and the word of the split are asked
+for again after it.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from datetime import time as time_of_day
@@ -28,7 +33,14 @@ from trading_pipeline.research.intraday.quality import assess
 from trading_pipeline.research.premarket import INTRADAY_LOOKBACK
 from trading_pipeline.sessions import calendar
 from trading_pipeline.storage.lake import Lake
-from trading_pipeline.tables import CORPORATE_ACTIONS, INTRADAY_BARS, INTRADAY_ISSUES, MOMENT
+from trading_pipeline.tables import (
+    CORPORATE_ACTIONS,
+    DAILY_BARS,
+    INTRADAY_BARS,
+    INTRADAY_ISSUES,
+    MOMENT,
+    RECEIVED_ACTIONS,
+)
 
 _SHOWN = 20
 
@@ -119,14 +131,15 @@ def receive(
             f"{provider.name} tells no minutes of {sessions[0]} any more",
             "Leave intraday_bars out for sessions that long ago, or bring minutes with INTRADAY_FILES",
         )
-    actions = lake.read(market.name, CORPORATE_ACTIONS, window[0], predicate=pl.col("kind") == "split")
-    splits = in_force(actions, now).filter(~pl.col("withdrawn")).select("instrument_id", "session", "kind", "value")
+    today = exchange.local_date(now)
+    splits = _splits(lake, market, window[0], today, now)
+    daily = _daily(lake, market, set(ids.values()), window[0], today, now)
     begun = [day for day in window if exchange.open_at(day) - market.extended_hours[0] < now]
     for interval in ("5m", "1m"):
         told = [day for day in begun if reaches(provider, market, interval, day, now)]
         if not told:
             continue
-        stored = _stored(lake, provider, market, interval, told)
+        stored = _stored(lake, provider, market, interval, told, splits)
         whole = set(stored.filter("whole").select("instrument_id", "session").iter_rows())
         if provider.reach(interval) is None:
             # Files cost nothing to be read again, and may hold more than they did.
@@ -135,21 +148,53 @@ def receive(
             begins = exchange.offset(sessions[0], -1)
             half = set(stored.filter(~pl.col("whole"))["session"])
             told = [day for day in told if (day >= begins or day in half) and exchange.open_at(day) <= now]
-        for days, theirs in _missing(ids, told, whole):
+        for missing, theirs in _missing(ids, told, whole):
             store(
                 report,
-                provider.intraday_bars(market, list(theirs), days, interval, now=now, progress=progress),
+                provider.intraday_bars(market, list(theirs), missing, interval, now=now, progress=progress),
                 lake=lake,
                 market=market,
                 provider=provider,
                 interval=interval,
                 ids=theirs,
                 tickers=tickers,
-                sessions=days,
-                splits=splits,
+                sessions=missing,
+                splits=splits.filter(~pl.col("withdrawn")),
+                daily=daily,
                 now=now,
             )
     return report
+
+
+def _splits(lake: Lake, market: Market, since: date, until: date, now: datetime) -> pl.DataFrame:
+    """[instrument_id, session, kind, value, withdrawn, known_at] of splits by ex-date, as known at `now`.
+
+    Of those that the best view does not hold yet, what was received counts, where all who told of it say the same.
+    """
+    split = pl.col("kind") == "split"
+    columns = ["instrument_id", "session", "kind", "value", "withdrawn", "known_at"]
+    viewed = in_force(lake.read(market.name, CORPORATE_ACTIONS, since, until, predicate=split), now).select(columns)
+    known = split & (pl.col("known_at") <= pl.lit(now, MOMENT))
+    key = ["instrument_id", "session"]
+    received = (
+        lake.read(market.name, RECEIVED_ACTIONS, since, until, predicate=known)
+        .sort(*key, "provider", "known_at")
+        .unique([*key, "provider"], keep="last", maintain_order=True)
+        .filter(~pl.col("withdrawn"), pl.col("value").n_unique().over(key) == 1)
+        .unique(key, keep="first", maintain_order=True)
+        .select(columns)
+    )
+    return pl.concat([viewed, received.join(viewed, on=key, how="anti")])
+
+
+def _daily(
+    lake: Lake, market: Market, instruments: Collection[str], since: date, until: date, now: datetime
+) -> pl.DataFrame:
+    """[session, instrument_id, high, low] of daily bars before `until`, as known at `now`; bad and forming ones not."""
+    mine = pl.col("instrument_id").is_in(sorted(instruments))
+    bars = in_force(lake.read(market.name, DAILY_BARS, since, until, predicate=mine), now)
+    over = (pl.col("session") < until) & ~pl.col("provisional") & (pl.col("data_quality") != "bad")
+    return bars.filter(over).select("session", "instrument_id", "high", "low")
 
 
 def reaches(provider: IntradayProvider, market: Market, interval: Interval, day: date, now: datetime) -> bool:
@@ -171,9 +216,17 @@ def _missing(
 
 
 def _stored(
-    lake: Lake, provider: IntradayProvider, market: Market, interval: Interval, sessions: Sequence[date]
+    lake: Lake,
+    provider: IntradayProvider,
+    market: Market,
+    interval: Interval,
+    sessions: Sequence[date],
+    splits: pl.DataFrame,
 ) -> pl.DataFrame:
-    """[instrument_id, session, whole] of what is stored; whole: received after the session's last bar was final."""
+    """[instrument_id, session, whole] of what is stored.
+
+    whole: received after the session's last bar was final, and not after the ex-date of a split of which nobody knew.
+    """
     mine = (pl.col("provider") == provider.name) & (pl.col("interval") == interval)
     columns = ["session", "instrument_id", "known_at"]
     rows = lake.read(market.name, INTRADAY_BARS, sessions[0], sessions[-1], predicate=mine, columns=columns)
@@ -181,7 +234,16 @@ def _stored(
         "session", final_at=pl.col("closed_at") + market.extended_hours[1] + provider.lag
     )
     received = rows.group_by("session", "instrument_id").agg(pl.col("known_at").max()).join(final, on="session")
-    return received.select("instrument_id", "session", whole=pl.col("known_at") >= pl.col("final_at"))
+    zone = str(calendar(market.exchange).timezone)
+    day = pl.col("known_at").dt.convert_time_zone(zone).dt.date()
+    told = splits.select("instrument_id", ex_date="session", told_at="known_at")
+    doubted = received.join(told, on="instrument_id").filter(
+        (pl.col("session") < pl.col("ex_date")) & (pl.col("ex_date") <= day) & (pl.col("known_at") < pl.col("told_at"))
+    )
+    key = ["instrument_id", "session"]
+    marked = received.join(doubted.select(*key, doubted=True).unique(), on=key, how="left")
+    whole = (pl.col("known_at") >= pl.col("final_at")) & pl.col("doubted").is_null()
+    return marked.select(*key, whole=whole)
 
 
 def store(
@@ -196,13 +258,16 @@ def store(
     tickers: pl.DataFrame,
     sessions: Sequence[date],
     splits: pl.DataFrame,
+    daily: pl.DataFrame,
     now: datetime,
 ) -> None:
     """Append what is new of `sessions` in a provider's answer, quarantine what breaks a rule, and count both.
 
     ids: instrument id by the symbol that was asked for. tickers: [instrument_id, ticker], of each. splits:
     [instrument_id, session, kind, value], those known by now; an answer that is adjusted for them is brought back to
-    what was traded. Bars of other sessions are not ours: the provider told more than it was asked.
+    what was traded. daily: [session, instrument_id, high, low] as traded, of sessions that are over: where such an
+    answer does not agree with them it is in the basis of a split nobody told, and quarantined. Bars of other sessions
+    are not ours: the provider told more than it was asked.
     """
     started = time.perf_counter()
     report.provider = provider.name
@@ -231,7 +296,7 @@ def store(
     )
     local_date = pl.col("started_at").dt.convert_time_zone(str(exchange.timezone)).dt.date()
     told = told.filter(local_date.is_in(list(sessions)))
-    judged = assess(_as_traded(told, splits, batch))
+    judged = assess(_as_traded(told, splits, batch), None if batch.basis == "as_traded" else daily)
     report.rules.update(judged.issues["rule"].to_list())
     over = pl.col("started_at") + length_of(pl.col("interval"))
     bars = judged.kept.with_columns(forming=forming(pl.col("interval"), pl.lit(now, MOMENT))).with_columns(
@@ -268,7 +333,7 @@ def _as_traded(told: pl.DataFrame, splits: pl.DataFrame, batch: IntradayBatch) -
     if batch.basis == "as_traded" or splits.is_empty():
         return told
     inside = told.filter(pl.col("session").is_not_null())
-    actions = splits.rename({"instrument_id": "symbol"})
+    actions = splits.select("session", "kind", "value", symbol="instrument_id")
     renamed = inside.rename({"symbol": "asked"}).with_columns(symbol="instrument_id", adj_close=pl.col("close"))
     traded = undo_splits(renamed, actions, "split_adjusted").bars.drop("symbol").rename({"asked": "symbol"})
     return pl.concat([traded.select(told.columns), told.filter(pl.col("session").is_null())])

@@ -30,6 +30,9 @@ JUMP_SHARE = 0.02
 """A move from bar to bar that needs volume to be believed."""
 SETTLED = timedelta(hours=3)
 """After so long without another bar a session's volume can be judged as a whole: no live feed is that far behind."""
+BASIS_SHARE = 0.005
+"""Beyond the day's range by this share of it a close is not that day's: odd lots and rounding stay well within. A split
+of 21 for 20 on a day that moves 2 % is seen, and so are all larger ones."""
 SPIKE_MEDIANS = 50.0
 SPIKE_BARS = 20
 """Regular bars before one whose volume can be called a spike: openings and half-hours are lively."""
@@ -89,6 +92,13 @@ _ALL = (
         "A bar holds one row; the fuller of two is the later one",
     ),
     IntradayRule(
+        "unknown_basis",
+        "rejected",
+        "Most regular closes of the session lie more than 0.5 % outside its daily bar",
+        "A provider divides the past by a split as soon as it trades, hours before anyone tells the split: what was "
+        "traded cannot be known until then, and the session is asked for again",
+    ),
+    IntradayRule(
         "shifted_clock",
         "suspect",
         "More volume before the open than in regular hours, seen three hours or more after the last bar",
@@ -124,13 +134,15 @@ class Assessment(NamedTuple):
     issues: pl.DataFrame
 
 
-def assess(bars: pl.DataFrame) -> Assessment:
+def assess(bars: pl.DataFrame, daily: pl.DataFrame | None = None) -> Assessment:
     """Judge placed bars.
 
     bars: [session, instrument_id, provider, interval, started_at, phase, open, high, low, close, volume, known_at], as
     `placed` makes them (session and phase null where it found none), and whatever else. Rows of several receipts are
     judged together only where that is wanted: two rows of one instrument, provider, interval, start and `known_at` are
     duplicates.
+    daily: [session, instrument_id, high, low] as traded, of sessions that are over; a session that is not in it may be
+    in any basis. None: the bars are known to be as traded.
 
     kept: rows that no rejecting rule names, in their order. issues: [session, instrument_id, interval, started_at,
     rule, severity, detail, open, high, low, close, volume, provider] by start; one row a bar and rule, the first
@@ -155,6 +167,9 @@ def assess(bars: pl.DataFrame) -> Assessment:
     refuse("off_grid", rows.select(_off_grid()).to_series().to_numpy(), moments)
     refuse("not_begun", (rows["started_at"] > rows["known_at"]).fill_null(False).to_numpy(), moments)
     refuse("duplicate_row", _duplicates(rows, refused), lambda row: text("another row of it is kept", length=len(row)))
+    if daily is not None:
+        beside = _beside(rows, refused, daily)
+        refuse("unknown_basis", beside["elsewhere"].to_numpy(), beside["detail"].gather)
 
     sound = rows.filter(pl.Series(~refused)).sort(*_BAR, "known_at", "_row")
     marks, details = _suspicions(sound)
@@ -227,6 +242,31 @@ def _duplicates(rows: pl.DataFrame, refused: np.ndarray) -> np.ndarray:
         mask[sound["_row"].to_numpy()] = True
         mask[best["_row"].to_numpy()] = False
     return mask
+
+
+def _beside(rows: pl.DataFrame, refused: np.ndarray, daily: pl.DataFrame) -> pl.DataFrame:
+    """[elsewhere, detail], a row a bar: whether most regular closes of its session are no prices of its daily bar."""
+    close = pl.col("close")
+    outside = (close > pl.col("day_high") * (1 + BASIS_SHARE)) | (close < pl.col("day_low") * (1 - BASIS_SHARE))
+    days = daily.select("session", "instrument_id", day_high="high", day_low="low")
+    told = (
+        rows.filter(pl.Series(~refused, dtype=pl.Boolean) & (pl.col("phase") == "regular"))
+        .join(days, on=["session", "instrument_id"])
+        .group_by(_DAY)
+        .agg(
+            elsewhere=outside.mean() > 0.5,
+            middle=close.median(),
+            high=pl.col("day_high").first(),
+            low=pl.col("day_low").first(),
+        )
+    )
+    detail = pl.format(
+        "closes around {} beside a daily bar of {} to {}",
+        *(pl.col(name).round(4) for name in ("middle", "low", "high")),
+    )
+    told = told.select(*_DAY, "elsewhere", detail=detail)
+    joined = rows.select(_DAY).join(told, on=_DAY, how="left", maintain_order="left")
+    return joined.select(pl.col("elsewhere").fill_null(value=False), "detail")
 
 
 def _wick_limit(over: list[str]) -> pl.Expr:

@@ -162,3 +162,42 @@ def test_issues_become_rows_of_the_tables_issues():
     told = BAR_ISSUES.conform(as_bar_issues(assess(frame).issues, tickers))
     assert told.select("session", "rule", "severity", "bar_session").rows() == [(DAY, "null_bar", "rejected", DAY)]
     assert told["detail"][0] == "2 bars, the first of 5m at 13:35:00 UTC: a price is missing"
+
+
+class TestBesideItsDailyBar:
+    """99.5 to 100.5 as traded; the quiet bars close at 100."""
+
+    DAILY = pl.DataFrame({"session": [DAY], "instrument_id": ["us:A"], "high": [100.5], "low": [99.5]})
+
+    def judged(self, *rows: dict[str, object], count: int = 30, **prices: float) -> set[str]:
+        frame = bars(*rows, count=count).with_columns(
+            pl.col(name) * prices.get("factor", 1.0) for name in ("open", "high", "low", "close")
+        )
+        told = assess(frame, self.DAILY)
+        assert told.kept.height + told.issues.filter(severity="rejected").height == frame.height
+        return set(told.issues.filter(rule="unknown_basis")["instrument_id"])
+
+    def test_bars_of_the_day_are_kept(self):
+        assert self.judged() == set()
+
+    @pytest.mark.parametrize("ratio", [1.02, 1.5, 2.0, 10.0, 0.1, 0.98])
+    def test_a_session_in_another_basis_is_refused_as_a_whole(self, ratio):
+        assert self.judged(factor=1 / ratio) == {"us:A"}
+
+    def test_strays_of_a_session_do_not_refuse_it(self):
+        stray = {"open": 50.0, "high": 50.0, "low": 50.0, "close": 50.0}
+        assert self.judged(*[stray] * 14) == set()
+        assert self.judged(*[stray] * 16) == {"us:A"}
+
+    def test_its_extended_hours_go_with_it(self):
+        both = pl.concat([bars(start=OPEN - timedelta(minutes=50), count=10), bars()]).with_columns(
+            pl.col(name) / 2 for name in ("open", "high", "low", "close")
+        )
+        assert assess(both, self.DAILY).kept.is_empty()
+        assert assess(both, self.DAILY).issues["detail"].unique().to_list() == [
+            "closes around 50.0 beside a daily bar of 99.5 to 100.5"
+        ]
+
+    def test_without_a_daily_bar_nobody_can_say(self):
+        half = bars().with_columns(pl.col(name) / 2 for name in ("open", "high", "low", "close"))
+        assert assess(half, self.DAILY.clear()).issues.is_empty() and assess(half).issues.is_empty()
