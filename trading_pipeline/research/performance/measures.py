@@ -46,7 +46,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "fraction",
         "higher",
         "Gain a year, compounded.",
-        "(1 + total return)^(n / S) - 1; GIPS: from 1 year on only, shorter records are extrapolated",
+        "(1 + total return)^(n / S) - 1; of less than a year an extrapolation, which GIPS does not allow to show",
     ),
     Metric("volatility", "Volatility", "fraction", "lower", "Standard deviation a year.", "std(r, S - 1) sqrt(n)"),
     Metric(
