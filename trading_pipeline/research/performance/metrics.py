@@ -53,8 +53,9 @@ def metrics(
     returns: simple, one a session. trades: [profit, return] of closed trades, profit in money, return on the trade's
     cost; a null profit is a trade still open and does not count. exposure: value of all positions, long and short, over
     equity, one a session. turnover: half of what was bought and sold, over equity, one a session. benchmark: returns,
-    one a session, NaN where there is none. trials: how many variants were tried before this one was chosen,
-    or how many independent ones they amount to (`independent_trials`, rounded); trial_variance: variance of their Sharpe ratios a session, by default what chance alone makes. risk_free: a year.
+    one a session, NaN where there is none. trials: how many variants were tried before this one was chosen, or how many
+    independent ones they amount to (`independent_trials`, rounded). trial_variance: variance of their Sharpe ratios a
+    session, by default what chance alone makes. risk_free: a year.
     `PerformanceError` names what cannot be used.
     """
     values = checked_returns(returns)
