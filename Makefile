@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 export PYTHONUNBUFFERED := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: run backfill rebase replay halt ui stop doctor test bench check lint types walls defs lock clean help
+.PHONY: run backfill rebase backtest replay halt ui stop doctor test bench check lint types walls defs lock clean help
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -21,6 +21,9 @@ backfill: .venv/installed  ## past sessions: make backfill FIRST=2024-01-02 LAST
 
 rebase: .venv/installed  ## take over a history the provider changed as a whole: make rebase TICKERS="AAPL MSFT"
 	@$(BIN)/python -m trading_pipeline.cli rebase $(TICKERS) $(if $(MARKET),--market $(MARKET))
+
+backtest: .venv/installed  ## one configuration, by its name or its file: make backtest CONFIG=momentum-hrp
+	@$(BIN)/python -m trading_pipeline.cli backtest $(CONFIG)
 
 replay: .venv/installed  ## a recorded session with the live loop: make replay SESSION=2025-09-17 [BOOK=replay:mine]
 	@$(BIN)/python -m trading_pipeline.cli replay $(SESSION) $(if $(MARKET),--market $(MARKET)) $(if $(BOOK),--book $(BOOK)) $(if $(RESUME),--resume)

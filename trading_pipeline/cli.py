@@ -1,4 +1,4 @@
-"""The command line: `run`, `backfill`, `rebase`, `replay`, `halt`, `ui`, `stop`, `doctor`.
+"""The command line: `run`, `backfill`, `rebase`, `backtest`, `replay`, `halt`, `ui`, `stop`, `doctor`.
 
 What belongs here: the order of things, progress, and plain endings. What does not: any work of its own; each command
 calls what Dagster, the storage or the reports do. Every error of ours ends in one line and a non-zero exit.
@@ -114,6 +114,7 @@ def run(console: Console, wanted: str | None) -> None:
                 ahead = site.prepare(market_named(name), done[name])
                 if ahead is not None:
                     prepared[name] = ahead
+                failures += site.backtest(market_named(name))
             except RunFailed as error:
                 failures.append(error)
         pages = [
@@ -122,6 +123,7 @@ def run(console: Console, wanted: str | None) -> None:
             for page in (
                 site.summary(market_named(name), session),
                 *([site.premarket_summary(market_named(name), prepared[name])] if name in prepared else []),
+                site.backtests_summary(market_named(name)),
             )
         ]
         unquoted = [ticker for name, session in done.items() for ticker in site.unquoted(market_named(name), session)]
@@ -186,6 +188,29 @@ def replay(console: Console, session: str, market: str, book: str | None, resume
     assert day is not None
     with replayed(settings) as play, _progress(play.world, console):
         page = play(where, day, book=book, resume=resume)
+    console.print(page)
+
+
+@main.command()
+@click.argument("configuration")
+@click.pass_obj
+def backtest(console: Console, configuration: str) -> None:
+    """Backtest CONFIGURATION, the name of one or a TOML file, on the bars that were received, and print its metrics.
+
+    A file is kept in the folder of your own configurations, and computed again every night from then on.
+    """
+    from trading_pipeline.backtesting.configurations import configuration_named, kept
+
+    settings = load_settings()
+    chosen = configuration_named(settings, configuration)
+    market = market_named(chosen.market)
+    if configuration.endswith(".toml"):
+        console.print(f"Kept as {kept(settings, configuration, chosen)}.", markup=False, soft_wrap=True)
+    with _prepared(settings, console) as site:
+        failures = site.backtest(market, [chosen.name])
+        page = site.backtests_summary(market, chosen.name)
+    if failures:
+        raise failures[0]
     console.print(page)
 
 

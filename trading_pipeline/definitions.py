@@ -12,6 +12,7 @@ from functools import partial
 import dagster as dg
 
 from trading_pipeline.assets import (
+    backtests,
     dips,
     features,
     live,
@@ -26,7 +27,7 @@ from trading_pipeline.assets import (
     universe,
 )
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
-from trading_pipeline.automation import inbox, jobs, schedules, sensors
+from trading_pipeline.automation import backtest_runs, inbox, jobs, schedules, sensors
 from trading_pipeline.checks.factory import asset_checks
 from trading_pipeline.checks.registry import CHECKS
 from trading_pipeline.markets import MARKETS
@@ -65,12 +66,17 @@ def build_definitions(
                     *reports.build(market),
                     *premarket.build(market),
                     *live.build(market),
+                    *backtests.build(market),
                 )
             ),
             *marts.build(markets),
         ],
         asset_checks=[checks for market in markets for checks in asset_checks(market, CHECKS)],
-        jobs=[*(job for market in markets for job in jobs.build(market)), jobs.lake_compaction, inbox.inbox_job],
+        jobs=[
+            *(job for market in markets for job in (*jobs.build(market), *backtest_runs.jobs(market))),
+            jobs.lake_compaction,
+            inbox.inbox_job,
+        ],
         schedules=schedules.build(settings.markets),
         sensors=sensors.build(open_world, settings.markets),
         resources={WORLD: world_resource(open_world), SESSION_TABLES: session_table_io_manager},

@@ -195,6 +195,44 @@ class Site:
         self.execute(jobs.premarket_name(market), session, session)
         return session
 
+    def backtest(self, market: Market, names: Sequence[str] | None = None) -> list[RunFailed]:
+        """Compute the backtests of a market, their sweeps and their comparison; the failures, one a run that failed.
+
+        names: of these configurations; None: of all whose stored result is not theirs on the data there are now.
+        """
+        from trading_pipeline.automation import backtest_runs
+        from trading_pipeline.backtesting.configurations import found
+        from trading_pipeline.backtesting.inputs import data_as_of
+        from trading_pipeline.backtesting.results import latest_results, up_to_date
+        from trading_pipeline.backtesting.sweeps import parts_of
+
+        told = found(self.settings)
+        own = backtest_runs.registered(self.instance, market, told)
+        if names is None:
+            stored = {row["configuration"]: row for row in latest_results(self.world, market).iter_rows(named=True)}
+            newest, last = data_as_of(self.world, market), self.world.latest_session(market)
+            done = backtest_runs.computed(self.instance, market)
+            names = [
+                name
+                for name, each in own.items()
+                if name not in done or name not in stored or not up_to_date(stored[name], each, last, newest)
+            ]
+        failures = [RunFailed(fault, "Mend the file") for fault in told.faults]
+        for name in names:
+            runs = [(backtest_runs.backtests_name(market), name)]
+            runs += [(backtest_runs.sweeps_name(market), part) for part in parts_of(own[name])]
+            failures += [failure for job, key in runs if (failure := self._failure_of(job, key)) is not None]
+        if names and (failure := self._failure_of(backtest_runs.comparison_name(market))) is not None:
+            failures.append(failure)
+        return failures
+
+    def _failure_of(self, job_name: str, partition: str | None = None) -> RunFailed | None:
+        try:
+            self._execute(job_name, {"dagster/partition": partition} if partition else {})
+        except RunFailed as error:
+            return error
+        return None
+
     def publish(self, market: Market, first: date, last: date) -> None:
         """Publish the sessions from `first` to `last` of a market; fills lookbacks on the way.
 
@@ -262,6 +300,12 @@ class Site:
         from trading_pipeline.reports.premarket import premarket_summary
 
         return premarket_summary(self.world, market, session)
+
+    def backtests_summary(self, market: Market, configuration: str | None = None) -> RenderableType:
+        """What the configurations of a market came to, or one of them with all its metrics, for a terminal."""
+        from trading_pipeline.reports.backtests import summary
+
+        return summary(self.world, market, configuration)
 
     def unquoted(self, market: Market, session: date) -> list[str]:
         """Tickers on the watchlist, or about to be, of which the provider has never given a bar; misspelt ones, mostly.
@@ -344,13 +388,17 @@ class Site:
         told = jobs.tellable(self.definitions.resolve_asset_graph, market, job_name, first, last, self.world)
         if not tearsheets:
             told = sorted(set(told or job.asset_layer.executable_asset_keys) - {jobs.tearsheets(market)})
+        self._execute(job_name, range_tags(first, last), told)
+
+    def _execute(self, job_name: str, tags: dict[str, str], only: Sequence[dg.AssetKey] | None = None) -> None:
+        job = self.definitions.resolve_job_def(job_name)
         with (self.settings.dagster_home / "run.log").open("a") as log, redirect_stdout(log):
             result = job.execute_in_process(
                 instance=self.instance,
-                tags=range_tags(first, last),
+                tags=tags,
                 run_config=QUIET,
                 raise_on_error=False,
-                asset_selection=told,
+                asset_selection=only,
             )
         if result.success:
             return

@@ -165,6 +165,10 @@ class Settings(BaseSettings):
     alert_email_to: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Recipients of the alerts, comma-separated; needed with SMTP_HOST."
     )
+    backtests_dir: Path | None = Field(
+        None,
+        description="Folder of your own backtest configurations, TOML files. Default: a folder backtests in STATE_DIR.",
+    )
     tearsheet_count: int = Field(
         20,
         ge=0,
@@ -205,7 +209,9 @@ class Settings(BaseSettings):
             raise ValueError("give ascending percentages between 0 and 100")
         return value
 
-    @field_validator("market_data_files", "fundamentals_files", "intraday_files", "watchlist_file", "state_dir")
+    @field_validator(
+        "market_data_files", "fundamentals_files", "intraday_files", "watchlist_file", "backtests_dir", "state_dir"
+    )
     @classmethod
     def _in_the_clone(cls, value: Path | None) -> Path | None:
         return None if value is None else _absolute(value)
@@ -298,6 +304,11 @@ class Settings(BaseSettings):
     def world_dir(self) -> Path:
         """The folder this world owns inside STATE_DIR."""
         return self.state_dir / self.world
+
+    @property
+    def backtests(self) -> Path:
+        """The folder of the user's own backtest configurations."""
+        return self.backtests_dir or self.state_dir / "backtests"
 
     @property
     def dagster_home(self) -> Path:

@@ -81,6 +81,7 @@ def definition_metadata(table: Table, market: Market) -> dict[str, Any]:
             Kind.SESSION: "the rows of a session are replaced as a whole",
             Kind.DECISION: "every version published is kept, by session and computed_at",
             Kind.LIVE: "rows are added tick by tick, in PostgreSQL alone",
+            Kind.RESULT: "the rows of an owner are replaced as a whole",
         }[table.kind],
     }
     if table.kind is Kind.DECISION:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.storage.tags import MAX_RUNTIME_SECONDS_TAG
 
-from trading_pipeline.assets import features, live, market_data, premarket, reference, universe
+from trading_pipeline.assets import backtests, features, live, market_data, premarket, reference, universe
 from trading_pipeline.assets import tearsheets as tearsheet_assets
 from trading_pipeline.assets.common import WORLD, key_of
 from trading_pipeline.markets import MARKETS, Market
@@ -65,7 +65,9 @@ def names(market: Market) -> tuple[str, ...]:
 
 def _of(market: Market) -> dg.AssetSelection:
     """What is made of a session after its close."""
-    return dg.AssetSelection.key_prefixes([market.name]) - dg.AssetSelection.groups(premarket.GROUP, live.GROUP)
+    return dg.AssetSelection.key_prefixes([market.name]) - dg.AssetSelection.groups(
+        premarket.GROUP, live.GROUP, backtests.GROUP
+    )
 
 
 def premarket_selection(market: Market) -> dg.AssetSelection:

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from trading_pipeline.automation import jobs
+from trading_pipeline.automation import backtest_runs, jobs
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.sessions import calendar
 
@@ -167,5 +167,6 @@ def build(running: Collection[str] = ()) -> list[dg.ScheduleDefinition]:
         *(minutes(market, status[market.name]) for market in MARKETS.values()),
         *(live(market) for market in MARKETS.values()),
         *(market_week(market, status[market.name]) for market in MARKETS.values()),
+        *(each for market in MARKETS.values() for each in backtest_runs.schedules(market, status[market.name])),
         lake_compaction(),
     ]

@@ -351,7 +351,7 @@ def failure_line(context: dg.RunFailureSensorContext) -> str:
 
 def build(open_world: OpenWorld, running: Collection[str] = ()) -> list[dg.SensorDefinition]:
     """Every sensor; those of the markets named in `running` are switched on from the first start, housekeeping too."""
-    from trading_pipeline.automation import alert_sensor, inbox
+    from trading_pipeline.automation import alert_sensor, backtest_runs, inbox
 
     status = {
         name: dg.DefaultSensorStatus.RUNNING if name in running else dg.DefaultSensorStatus.STOPPED for name in MARKETS
@@ -360,6 +360,8 @@ def build(open_world: OpenWorld, running: Collection[str] = ()) -> list[dg.Senso
         *(catch_up(market, open_world, status[market.name]) for market in MARKETS.values()),
         *(revisions(market, open_world, status[market.name]) for market in MARKETS.values()),
         *(live_again(market, open_world) for market in MARKETS.values()),
+        *(backtest_runs.sensor(market, open_world, status[market.name]) for market in MARKETS.values()),
+        backtest_runs.comparisons(running),
         inbox.sensor(open_world),
         alert_sensor.sensor(open_world),
         reaper(open_world),

@@ -11,7 +11,7 @@ that changes nothing commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -22,6 +22,7 @@ from deltalake import ColumnProperties, CommitProperties, DeltaTable, WriterProp
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from trading_pipeline.errors import InputRefused, StorageUnavailable, UnknownName
+from trading_pipeline.research.ordering import sorted_by
 from trading_pipeline.settings import Settings
 from trading_pipeline.storage.locks import Database, Lock, held
 from trading_pipeline.storage.versions import (
@@ -32,7 +33,9 @@ from trading_pipeline.storage.versions import (
     compare,
     newest,
     next_versions,
+    refuse_other_owners,
     refuse_other_sessions,
+    result_table,
     sessions_in,
 )
 from trading_pipeline.tables import ALL_TABLES, Kind, Table
@@ -211,6 +214,37 @@ class Lake:
                 self._replace(lock, market, declared, changed=report.sessions, present=present, rows=rows)
         return report
 
+    def read_result(self, market: str, table: Table | str, owner: Mapping[str, str]) -> pl.DataFrame:
+        """The rows of one owner of a result table, or of all that match where columns are left out; sorted by key."""
+        declared = result_table(_table(table))
+        whose = pl.all_horizontal(pl.lit(True), *(pl.col(name) == value for name, value in owner.items()))
+        return sorted_by(self.read(market, declared, predicate=whose), declared.key_columns)
+
+    def replace_result(
+        self, market: str, table: Table | str, owner: Mapping[str, str], frame: pl.DataFrame
+    ) -> WriteReport:
+        """Makes the rows of `owner` those of `frame`, in one commit; rows that say the same to the bit stay untouched.
+
+        owner: a value for each owner column of the table. Raises `SchemaMismatch` and `InputRefused` before anything
+        is written.
+        """
+        declared = result_table(_table(table))
+        rows = declared.conform(frame)
+        refuse_other_owners(declared, rows, owner)
+        with self.lock(market, table) as lock:
+            present = self.read_result(market, declared, owner)
+            report = compare(declared, present, rows)
+            if not report.changed:
+                return report
+            predicate = " AND ".join(f"{name} = '{_quoted(value)}'" for name, value in owner.items()) or "true"
+            if present.is_empty():
+                self._write(lock, market, declared, rows, mode="append")
+            elif rows.is_empty():
+                self._delete(lock, market, declared, predicate)
+            else:
+                self._write(lock, market, declared, rows, mode="overwrite", predicate=predicate)
+        return report
+
     def publish(
         self, market: str, table: Table | str, sessions: Sequence[date], frame: pl.DataFrame, computed_at: datetime
     ) -> PublishReport:
@@ -349,12 +383,15 @@ class Lake:
             for first, last in ranges
         )
         if rows.is_empty():
-            lock.confirm()
-            with self._reaching(market, declared):
-                delta = DeltaTable(self._uri(market, declared), storage_options=self._options or None)
-                delta.delete(predicate, writer_properties=_writer(declared), commit_properties=_commit())
+            self._delete(lock, market, declared, predicate)
             return
         self._write(lock, market, declared, rows, mode="overwrite", predicate=predicate)
+
+    def _delete(self, lock: Lock, market: str, declared: Table, predicate: str) -> None:
+        lock.confirm()
+        with self._reaching(market, declared):
+            delta = DeltaTable(self._uri(market, declared), storage_options=self._options or None)
+            delta.delete(predicate, writer_properties=_writer(declared), commit_properties=_commit())
 
     def _write(self, lock: Lock, market: str, declared: Table, rows: pl.DataFrame, **how: Any) -> None:
         lock.confirm()
@@ -420,6 +457,10 @@ def _decision(table: Table | str) -> Table:
     if declared.kind is not Kind.DECISION:
         raise InputRefused(f"{declared.name} is not a decision table", "Use `replace` or `append` for it")
     return declared
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "''")
 
 
 def _ranges(changed: list[date], kept: list[date]) -> list[tuple[date, date]]:

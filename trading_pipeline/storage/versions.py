@@ -6,14 +6,14 @@ reading and writing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import polars as pl
 
 from trading_pipeline.errors import InputRefused
-from trading_pipeline.tables import MOMENT, Table
+from trading_pipeline.tables import MOMENT, Kind, Table
 
 VERSION_COLUMNS = {"computed_at": MOMENT, "withdrawn": pl.Boolean()}
 
@@ -167,6 +167,30 @@ def refuse_other_sessions(declared: Table, rows: pl.DataFrame, sessions: Sequenc
             f"A frame for {declared.name} holds {others.height} rows of other sessions, such as"
             f" {others[declared.session_column][0]}",
             "Return only the sessions that were asked for",
+        )
+
+
+def result_table(declared: Table) -> Table:
+    """The table, if it is one whose rows belong to owners; `InputRefused` otherwise."""
+    if declared.kind is not Kind.RESULT:
+        raise InputRefused(
+            f"{declared.name} has no owners whose rows are replaced", "Use `replace` or `publish` for it"
+        )
+    return declared
+
+
+def refuse_other_owners(declared: Table, rows: pl.DataFrame, owner: Mapping[str, str]) -> None:
+    """`InputRefused` where `owner` does not name every owner column, or `rows` belong to somebody else."""
+    if set(owner) != set(declared.owner):
+        raise InputRefused(
+            f"The rows of {declared.name} belong to {', '.join(declared.owner)}, not {', '.join(owner) or 'nobody'}",
+            "Name a value for each of them",
+        )
+    strange = rows.filter(pl.any_horizontal(pl.lit(False), *(pl.col(name) != value for name, value in owner.items())))
+    if strange.height:
+        raise InputRefused(
+            f"A frame for {declared.name} holds {strange.height} rows of others than {', '.join(owner.values())}",
+            "Return only the owner's own rows",
         )
 
 

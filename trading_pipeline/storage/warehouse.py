@@ -31,8 +31,11 @@ from trading_pipeline.storage.versions import (
     PublishReport,
     WriteReport,
     aware,
+    compare,
     next_versions,
+    refuse_other_owners,
     refuse_other_sessions,
+    result_table,
     sessions_in,
 )
 from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, MOMENT, Column, Kind, Table
@@ -45,6 +48,7 @@ SERVED = (
     *("fundamentals", "earnings_calendar", "news", "macro_series"),
     *("market_regime", "screener_scores", "dip_opportunities", "dip_analysis"),
     *("daily_bias", "premarket_snapshots"),
+    *("backtests", "backtest_trades", "walk_forward", "monte_carlo", "parameter_sweeps", "strategy_comparison"),
 )
 TABLES: dict[str, Table] = {MARKET_DATA.name: MARKET_DATA, **{name: ALL_TABLES[name] for name in SERVED}}
 
@@ -130,6 +134,32 @@ class Warehouse:
                 return WriteReport(inserted=typed.height, sessions=sessions_in(declared, typed))
             present = _read(cursor, declared, market, sessions, typed.schema)
             return _apply(cursor, declared, present, typed)
+
+    def replace_result(
+        self, market: str, table: Table | str, owner: Mapping[str, str], frame: pl.DataFrame
+    ) -> WriteReport:
+        """Makes the rows of `owner` in a result table those of `frame`, in one transaction, by the rules of the lake's
+        `replace_result`."""
+        declared = result_table(_served(table))
+        rows = declared.conform(frame)
+        refuse_other_owners(declared, rows, owner)
+        typed = _typed(declared, market, rows)
+        whose = sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value))
+            for name, value in {"market": market, **owner}.items()
+        )
+        with self._transaction(market, declared) as cursor:
+            columns = _listed(typed.columns)
+            table_name = sql.Identifier(declared.name)
+            cursor.execute(
+                _sql("SELECT {columns} FROM {table} WHERE {whose}", columns=columns, table=table_name, whose=whose)
+            )
+            present = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table())).cast(dict(typed.schema))  # type: ignore[arg-type]
+            report = compare(declared, sorted_by(present, declared.key_columns).select(typed.columns), typed)
+            if report.changed:
+                cursor.execute(_sql("DELETE FROM {table} WHERE {whose}", table=table_name, whose=whose))
+                _copy(cursor, declared.name, typed)
+            return report
 
     def publish(
         self, market: str, table: Table | str, sessions: Sequence[date], frame: pl.DataFrame, computed_at: datetime

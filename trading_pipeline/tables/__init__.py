@@ -4,6 +4,20 @@ What belongs here: names, types, units and meaning of columns. What does not: ho
 rows are computed (`research/`).
 """
 
+from trading_pipeline.tables.backtests import (
+    BACKTEST_EQUITY,
+    BACKTEST_POSITIONS,
+    BACKTEST_TABLES,
+    BACKTEST_TRADES,
+    BACKTESTS,
+    MONTE_CARLO,
+    MONTE_CARLO_BANDS,
+    PARAMETER_SWEEPS,
+    STRATEGY_COMPARISON,
+    SWEEP_PAIRS,
+    WALK_FORWARD,
+    WALK_FORWARD_EQUITY,
+)
 from trading_pipeline.tables.bars import (
     BAR_ISSUES,
     CORPORATE_ACTIONS,
@@ -72,6 +86,7 @@ ALL_TABLES: dict[str, Table] = {
         INTRADAY_ISSUES,
         DAILY_BIAS,
         PREMARKET_SNAPSHOTS,
+        *BACKTEST_TABLES,
     )
 }
 """Tables of the lake, by name; those of the live session are in `LIVE_TABLES`."""
@@ -79,6 +94,11 @@ ALL_TABLES: dict[str, Table] = {
 __all__ = [
     "ACCOUNTS",
     "ALL_TABLES",
+    "BACKTESTS",
+    "BACKTEST_EQUITY",
+    "BACKTEST_POSITIONS",
+    "BACKTEST_TABLES",
+    "BACKTEST_TRADES",
     "BAR_ISSUES",
     "CORPORATE_ACTIONS",
     "DAILY_BARS",
@@ -101,9 +121,12 @@ __all__ = [
     "MARKET_DATA",
     "MARKET_REGIME",
     "MOMENT",
+    "MONTE_CARLO",
+    "MONTE_CARLO_BANDS",
     "NEWS",
     "ORDERS",
     "ORDER_EVENTS",
+    "PARAMETER_SWEEPS",
     "POSITIONS",
     "PREMARKET_SNAPSHOTS",
     "RECEIVED_ACTIONS",
@@ -114,9 +137,13 @@ __all__ = [
     "RECEIVED_STATEMENTS",
     "RECEIVED_WATCHLIST",
     "SCREENER_SCORES",
+    "STRATEGY_COMPARISON",
+    "SWEEP_PAIRS",
     "TRADES",
     "TRADE_SIGNALS",
     "UNIVERSE_MEMBERS",
+    "WALK_FORWARD",
+    "WALK_FORWARD_EQUITY",
     "Column",
     "Kind",
     "Table",

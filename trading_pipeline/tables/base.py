@@ -23,13 +23,15 @@ class Kind(StrEnum):
 
     received: append-only facts, several versions a key. session: the rows of a session are replaced as a whole.
     decision: every version published is kept, by session and `computed_at`; what vanishes is `withdrawn`. live: rows
-    are added tick by tick, in Postgres alone.
+    are added tick by tick, in Postgres alone. result: the rows of an owner, such as a backtest's configuration, are
+    replaced as a whole.
     """
 
     RECEIVED = "received"
     SESSION = "session"
     DECISION = "decision"
     LIVE = "live"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Column:
 class Table:
     """A table: its columns in order, the key that is unique within one version, and how it is written.
 
-    session_column: the column that places a row on the session axis.
+    session_column: the column that places a row on the session axis. owner: of a result table, the columns that say
+    whose rows are replaced together.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Table:
     key: tuple[str, ...]
     columns: tuple[Column, ...]
     session_column: str = "session"
+    owner: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pl.Schema:

@@ -8,7 +8,7 @@ name = "momentum-hrp"
 title = "Momentum, weighted by hierarchical risk parity"
 strategy = "momentum"
 market = "us"
-universe = "sp500"
+universe = "SPX500"
 first_session = 2016-01-04
 capital = 1_000_000
 
@@ -159,7 +159,8 @@ class WalkForward(_Part):
     """Windows in sessions: `training` to choose parameters in, then `test` to judge them in.
 
     anchored: all trainings begin with the first session, and grow. purge: sessions dropped between the two. embargo:
-    sessions after a test that no later training uses.
+    sessions after a test that no later training uses. parameters: the values of each that are chosen among, in all
+    combinations that the strategy takes; none: the configured set alone is tested.
     """
 
     anchored: bool = False
@@ -167,6 +168,12 @@ class WalkForward(_Part):
     test: Annotated[int, Field(ge=5)] = 126
     purge: Annotated[int, Field(ge=0)] = 5
     embargo: Annotated[int, Field(ge=0)] = 5
+    parameters: dict[str, tuple[Scalar, ...]] = {}
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _ranges(cls, told: Any) -> Any:
+        return _ranges(told)
 
 
 class MonteCarlo(_Part):
@@ -181,7 +188,8 @@ class Configuration(_Part):
     """One backtest. Exactly one of `allocation` and `risk` decides sizes. Money in the market's currency.
 
     parameters: those of the strategy, with its defaults filled in by `parse_configuration`. first_session: signals
-    before it open nothing. sweep: the values of each parameter that a sweep tries.
+    before it open nothing. sweep: the values of each parameter that a sweep tries on every instrument by itself;
+    sweep_chunks: parts it is computed in, side by side on a cluster.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,99}$")]
@@ -189,7 +197,7 @@ class Configuration(_Part):
     strategy: Annotated[str, Field(min_length=1)]
     parameters: dict[str, Any] = {}
     market: Literal["us", "asx"]
-    universe: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    universe: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     first_session: date | None = None
     capital: Annotated[float, Field(gt=0, le=1e12)] = 100_000.0
     allocation: Allocation | None = None
@@ -200,11 +208,12 @@ class Configuration(_Part):
     walk_forward: WalkForward = WalkForward()
     monte_carlo: MonteCarlo = MonteCarlo()
     sweep: dict[str, tuple[Scalar, ...]] = {}
+    sweep_chunks: Annotated[int, Field(ge=1, le=1_000)] = 1
 
     @field_validator("sweep", mode="before")
     @classmethod
     def _ranges(cls, told: Any) -> Any:
-        return {name: _values(each) for name, each in told.items()} if isinstance(told, dict) else told
+        return _ranges(told)
 
     @model_validator(mode="after")
     def _one_way_to_size(self) -> Configuration:
@@ -221,10 +230,10 @@ class Configuration(_Part):
     def hash(self) -> str:
         """sha256, in hex, of all that decides the result: the same hash gives the same result, bit for bit.
 
-        Name, title, order and comments decide nothing. Where entries are sized by risk, the version of the market's
-        limits is part of it.
+        Name, title, chunks, order and comments decide nothing. Where entries are sized by risk, the version of the
+        market's limits is part of it.
         """
-        content = self.model_dump(mode="json", exclude={"name", "title"})
+        content = self.model_dump(mode="json", exclude={"name", "title", "sweep_chunks"})
         if self.risk is not None:
             from trading_pipeline.research.risk import load_limits
 
@@ -261,10 +270,11 @@ def parse_configuration(text: str) -> Configuration:
     except StrategyError as error:
         raise ConfigurationError(f"the configuration {_named(told)} cannot be used: {error}") from None
     known = type(chosen.parameters).model_fields
-    unknown = [name for name in configuration.sweep if name not in known]
+    ranges = {"sweep": configuration.sweep, "walk_forward.parameters": configuration.walk_forward.parameters}
+    unknown = [f"{place}.{name}" for place, names in ranges.items() for name in names if name not in known]
     if unknown:
         raise ConfigurationError(
-            f"the configuration {_named(told)} cannot be used: sweep.{unknown[0]}: strategy {configuration.strategy} "
+            f"the configuration {_named(told)} cannot be used: {unknown[0]}: strategy {configuration.strategy} "
             f"has no such parameter, use one of {', '.join(known)}"
         )
     return configuration.model_copy(update={"parameters": chosen.parameters.model_dump(mode="json")})
@@ -299,10 +309,14 @@ def _siblings(place: list[str]) -> str:
     return f" or use one of {', '.join(kind.model_fields)}" if kind else ""
 
 
+def _ranges(told: Any) -> Any:
+    return {name: _values(each) for name, each in told.items()} if isinstance(told, dict) else told
+
+
 def _values(told: Any) -> Any:
-    """A list as it is; {first, last, step} as the values from first to last, both among them."""
+    """A list as it is, one value as itself alone; {first, last, step} as the values from first to last."""
     if not isinstance(told, dict):
-        values = told
+        values = told if isinstance(told, list | tuple) else [told]
     elif set(told) != {"first", "last", "step"} or not all(_is_number(each) for each in told.values()):
         raise ValueError("give a list, or first, last and step")
     elif told["step"] <= 0 or told["last"] < told["first"]:

@@ -15,7 +15,7 @@ from trading_pipeline.errors import StorageUnavailable
 from trading_pipeline.storage.locks import Database, held
 from trading_pipeline.storage.server import connect, sqlalchemy_url
 
-HEAD = "0008"
+HEAD = "0009"
 
 
 def upgrade(database: Database) -> bool:
