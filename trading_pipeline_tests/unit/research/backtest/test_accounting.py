@@ -71,7 +71,7 @@ def test_any_walk_is_what_vectorbt_accounts_for_and_its_trades_explain(
     share: str,
     by_risk: bool,
 ) -> None:
-    panel = drawn(seed % 1000, sessions=120, names=11)
+    panel = drawn(seed % 1000, sessions=90, names=11)
     sizing = {"risk": f"gross_exposure = {gross}"} if by_risk else {
         "allocation": f'rebalance = "{rebalance}"\ngross_exposure = {gross}\nturnover_limit = 0.4'
     }  # fmt: skip
@@ -110,7 +110,7 @@ def test_an_account_that_is_off_by_a_millionth_is_refused() -> None:
     accounts = checked_by_vectorbt(orders, last, days, 1000.0, 0)
     assert accounts.equity.tolist() == [1000.0] * 4
     days.equity[2] += 0.001
-    with pytest.raises(AccountingError, match="the equity of the backtest is .* 2 sessions after its first"):
+    with pytest.raises(AccountingError, match=r"the equity of the backtest is .* 2 sessions after its first"):
         checked_by_vectorbt(orders, last, days, 1000.0, 0)
 
 

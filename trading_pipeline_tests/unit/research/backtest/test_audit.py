@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from trading_pipeline.research import strategies
 from trading_pipeline.research.backtest import backtest, look_ahead, look_ahead_of_backtest
 from trading_pipeline.research.backtest.audit import mutated
 from trading_pipeline.research.market_panel import MarketPanel
@@ -16,6 +18,7 @@ from trading_pipeline.research.strategies.base import (
     Strategy,
     StrategyError,
     StrategyParameters,
+    registered,
 )
 
 Maker = Callable[..., Any]
@@ -97,8 +100,6 @@ def audited(kind: type[Strategy], panel: MarketPanel) -> Any:
 
 @pytest.fixture(scope="module")
 def market(drawn: Maker) -> MarketPanel:
-    from dataclasses import replace
-
     panel: MarketPanel = drawn(11, sessions=120, names=10)
     sentiment = np.random.default_rng(5).normal(0, 1, panel.shape)
     return replace(panel, measures={"sentiment": sentiment})
@@ -171,6 +172,25 @@ def test_a_whole_backtest_knows_no_future(drawn: Maker, configured: Maker, sizin
     gone = int(panel.last_bars.max())
     rows = [gone + 1, gone + 2]
     assert look_ahead_of_backtest(panel, configuration, rows=rows) == ()
+
+
+SHIPPED = [name for name, kind in registered().items() if kind.__module__.startswith(strategies.__name__)]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_backtest_of_every_strategy_knows_no_future(drawn: Maker, configured: Maker, name: str) -> None:
+    configuration = configured(strategy=name, costs="", capital="1_000_000.0")
+    warm_up = configuration.built().warm_up
+    panel = drawn(13, sessions=warm_up + 60, names=6)
+    random = np.random.default_rng(13)
+    measures = {
+        "verdict": random.integers(0, 4, panel.shape).astype(np.float64),
+        "dip_pct": random.uniform(0, 40, panel.shape),
+        "sector": np.broadcast_to(np.arange(6.0) % 2, panel.shape),
+        "sentiment": random.uniform(-1, 1, panel.shape),
+        "articles": random.integers(1, 9, panel.shape).astype(np.float64),
+    }
+    assert look_ahead_of_backtest(replace(panel, measures=measures), configuration, rows=[warm_up + 40]) == ()
 
 
 def test_a_backtest_of_a_cheat_is_caught(drawn: Maker, configured: Maker) -> None:

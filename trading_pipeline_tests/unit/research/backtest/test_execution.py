@@ -360,7 +360,7 @@ def test_coverage_is_told_marked_or_refused(told: Maker, signalled: Maker, confi
     assert record.watermark is not None
     assert "only 50.0% of the members of all have a bar on 2020-01-01" in record.watermark
     assert run(panel, signalled(panel), configured(coverage="threshold = 0.5")).watermark is None
-    with pytest.raises(CoverageError, match="fewer than 95.0% on 3 of 6 sessions: load the missing bars, lower"):
+    with pytest.raises(CoverageError, match=r"fewer than 95.0% on 3 of 6 sessions: load the missing bars, lower"):
         run(panel, signalled(panel), configured(coverage='on_low = "refuse"'))
 
 
