@@ -6,6 +6,7 @@ asset.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,33 @@ def states_follow(sight: Sight) -> Finding:
     return _found([f"{id_}: {fault}" for id_, fault in faults.iter_rows()], f"All of {len(ours)} do.", orders=len(ours))
 
 
+def stops_protect(sight: Sight) -> Finding:
+    """What was held when a session ended had a stop at the broker, over all of its shares.
+
+    Held is what the fills came to, so that a session that was broken off is looked at as well; one that did not end, as
+    it stands now.
+    """
+    from trading_pipeline.brokers.working import working_orders
+
+    begun, orders, events, fills = _store(sight).read_all((LIVE_SESSIONS, ORDERS, ORDER_EVENTS, FILLS)).values()
+    ends = dict(begun.filter(pl.col("session").is_in(list(sight.sessions))).select("session", "ended_at").iter_rows())
+    held = _derived(sight, sorted(ends)).positions.sort("session", "ticker")
+    faults = []
+    for (session,), rows in held.group_by("session", maintain_order=True):
+        told = events if ends[session] is None else events.filter(pl.col("at") <= ends[session])
+        by_then = pl.col("session") <= session
+        covered: Counter[tuple[str, str]] = Counter()
+        for item in working_orders(orders.filter(by_then), told, fills.filter(by_then)):
+            if item.order.role == "stop" and item.status != "pending":
+                left = item.order.quantity - item.filled
+                covered[item.order.instrument_id, item.order.side] += min(left, max(item.held or 0, 0))
+        for id_, ticker, shares in rows.select("instrument_id", "ticker", "quantity").iter_rows():
+            bare = abs(shares) - covered[id_, "sell" if shares > 0 else "buy"]
+            if bare > 0:
+                faults.append(f"{session}: {bare} of {abs(shares)} shares of {ticker} had no stop")
+    return _found(faults, f"All of {held.height} positions held at the end of a session had one.", held=held.height)
+
+
 def fees_and_prices(sight: Sight) -> Finding:
     """Each execution has a positive price and quantity, and no negative fee."""
     rows = _rows(sight, FILLS)
@@ -128,15 +156,22 @@ def reconciled(table: Table) -> Look:
 
 def _ledger(sight: Sight) -> tuple[dict[str, pl.DataFrame], Ledger]:
     """What positions, trades and accounts say of the sessions that ended, and what the fills come to."""
+    stored = _store(sight).read_all((POSITIONS, TRADES, ACCOUNTS))
+    ended = stored[ACCOUNTS.name].filter(pl.col("session").is_in(list(sight.sessions)))["session"].to_list()
+    within = {name: rows.filter(pl.col("session").is_in(ended)) for name, rows in stored.items()}
+    return within, _derived(sight, ended)
+
+
+def _derived(sight: Sight, sessions: list[date]) -> Ledger:
+    """What the fills of the book come to at the end of each of the sessions."""
     from trading_pipeline.research.ledger import ledger
 
-    stored = _store(sight).read_all((LIVE_SESSIONS, POSITIONS, TRADES, ACCOUNTS, TRADE_SIGNALS, ORDERS, FILLS))
-    accounts, begun = stored[ACCOUNTS.name], stored[LIVE_SESSIONS.name].sort("session")
-    sessions: list[date] = accounts.filter(pl.col("session").is_in(list(sight.sessions)))["session"].to_list()
+    stored = _store(sight).read_all((LIVE_SESSIONS, POSITIONS, TRADE_SIGNALS, ORDERS, FILLS))
+    begun = stored[LIVE_SESSIONS.name].sort("session")
     prices = stored[POSITIONS.name].select("session", "instrument_id", price="market_price")
     actions = in_force(sight.world.lake.read(sight.market.name, CORPORATE_ACTIONS), sight.world.as_of)
     cash = float(begun["equity"][0]) if begun.height else sight.world.settings.portfolio_value
-    derived = ledger(
+    return ledger(
         stored[ORDERS.name],
         stored[FILLS.name],
         prices,
@@ -145,7 +180,3 @@ def _ledger(sight: Sight) -> tuple[dict[str, pl.DataFrame], Ledger]:
         effective(actions),
         stored[TRADE_SIGNALS.name],
     )
-    within = {
-        name: stored[name].filter(pl.col("session").is_in(sessions)) for name in ("positions", "trades", "accounts")
-    }
-    return within, derived

@@ -14,6 +14,7 @@ import pytest
 
 from trading_pipeline.automation import jobs
 from trading_pipeline.checks.factory import Finding, Sight
+from trading_pipeline.checks.live_checks import stops_protect
 from trading_pipeline.checks.registry import CHECKS
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import US
@@ -447,6 +448,31 @@ def broker_that_pays(world: World) -> None:
 def shares_from_nowhere(world: World) -> None:
     columns = "book, session, instrument_id, ticker, quantity, average_price, market_price, market_value, unrealised"
     tamper(world, f"INSERT INTO positions ({columns}) VALUES ('paper', '{DAY}', 'us:Q1', 'Q1', 1, 10, 10, 10, 0)")
+
+
+def held_without_a_stop(world: World) -> None:
+    tamper(world, "DELETE FROM fills WHERE order_id IN (SELECT order_id FROM orders WHERE role <> 'entry')")
+
+
+def test_what_is_held_without_a_stop_is_found(site: Site) -> None:
+    world = site.world(final_at(US, DAY))
+    try:
+        sight = Sight(world, US, SPAN, site.instance)
+        assert stops_protect(sight).numbers == {"faults": 0, "held": 0}
+        held_without_a_stop(world)
+        bare = stops_protect(sight)
+        assert not bare.passed
+        assert "had no stop" in bare.says
+        # Protected once more, by stops that never ended.
+        tamper(world, "DELETE FROM order_events WHERE order_id LIKE '%-stop' AND sequence > 1")
+        protected = stops_protect(sight)
+        assert protected.passed
+        assert protected.numbers["held"] == bare.numbers["held"] > 0
+        # Half of the shares are not enough.
+        tamper(world, "UPDATE orders SET quantity = quantity / 2 WHERE role = 'stop'")
+        assert stops_protect(sight).numbers["faults"] > 0
+    finally:
+        world.close()
 
 
 @fault("trades/reconciled")

@@ -16,10 +16,14 @@ from trading_pipeline.assets.live import TABLES
 from trading_pipeline.automation import jobs, sensors
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.errors import InputRefused, LiveOnly
+from trading_pipeline.live.inputs import read_inputs
+from trading_pipeline.live.order_book import OWN, Unwritten
 from trading_pipeline.markets import US
 from trading_pipeline.storage.live_store import LiveStore
-from trading_pipeline.tables.live import LIVE_SESSIONS, LIVE_TABLES
+from trading_pipeline.tables import DAILY_BIAS, PREMARKET_SNAPSHOTS
+from trading_pipeline.tables.live import LIVE_SESSIONS, LIVE_TABLES, LIVE_TICKS
 from trading_pipeline.trading import LATE, PREMARKET_PATIENCE, trade
+from trading_pipeline_tests.orders import bracket
 from trading_pipeline_tests.promises import EVE, FIRST, XNYS, Site, Worker, differences, final_at
 
 NewSite = Callable[[], Site]
@@ -156,6 +160,106 @@ def test_a_killed_run_is_led_on_without_loss_or_double(ready: NewSite, whole: di
     assert worker.start().end().complaint == ""
     worker.close()
     assert the_same(rows(site), whole) == []
+
+
+def test_a_bias_that_is_made_anew_during_the_day_moves_nothing(ready: NewSite, whole: dict[str, pl.DataFrame]) -> None:
+    """Killed after it was, a run goes on with what the day began with."""
+    site, died = ready(), OPENS + timedelta(minutes=60)
+    worker = Worker(site, LIVE, FIRST)
+    assert worker.start(die_at=60, after=True).end().exit_code == -9
+    world = site.world(died)
+    began = LiveStore(world.warehouse, US.book).session_row(FIRST)
+    assert began is not None
+    other = {"long": "short", "short": "long", "neutral": "long"}
+    rows_of_it = world.lake.latest(US.name, DAILY_BIAS, [FIRST])
+    turned = rows_of_it.with_columns(pl.col("bias").replace_strict(other), confidence=pl.lit(1.0))
+    assert world.lake.publish(US.name, DAILY_BIAS, [FIRST], turned, died).revised == turned.height
+    now, then = (read_inputs(world.lake, US, FIRST, as_of=at).context.bias for at in (None, began.started_at))
+    assert not (now == then).any()
+    world.close()
+    assert worker.start().end().complaint == ""
+    worker.close()
+    assert whole["trade_signals"].filter(pl.col("tick_at") > died).height > 0
+    assert the_same(rows(site), whole) == []
+
+
+LedOn = tuple[list[str], dict[str, pl.DataFrame]]
+
+
+@pytest.fixture(scope="module")
+def led_on(ready: NewSite) -> LedOn:
+    """Two names that a book holds from the eve, one with its stop far away and one with it where the open gaps through
+    it; and what a session left that is not prepared for them, killed in the middle and led on."""
+    site = ready()
+    world = site.world(OPENS - timedelta(minutes=30))
+    gone = world.lake.latest(US.name, PREMARKET_SNAPSHOTS, [FIRST]).sort("instrument_id").tail(2)
+    for table in (PREMARKET_SNAPSHOTS, DAILY_BIAS):
+        left = world.lake.latest(US.name, table, [FIRST]).join(gone, on="instrument_id", how="anti")
+        world.lake.publish(US.name, table, [FIRST], left, world.now())
+    names = gone.select("instrument_id", "ticker", "previous_close").rows()
+    with LiveStore(world.warehouse, US.book).leading(EVE) as book:
+        at = XNYS.open_at(EVE) + timedelta(minutes=30)
+        book.begin(run_id="", rules_version="", equity=100_000.0, now=at)
+        book.commit_tick(tick_of(at), crashed([(*names[0], 0.5), (*names[1], 1.5)], at), at)
+    world.close()
+    worker = Worker(site, LIVE, FIRST)
+    assert worker.start(die_at=100, after=True).end().exit_code == -9
+    assert worker.start().end().complaint == ""
+    worker.close()
+    return [id_ for id_, _, _ in names], rows(site)
+
+
+class TestHeldOver:
+    """What a loop that crashed on the eve left in the book, in names that are not prepared for the session."""
+
+    def test_it_is_closed_by_its_stop_or_by_the_loop(self, led_on: LedOn) -> None:
+        (far, near), left = led_on
+        assert left["positions"].is_empty()
+        trades = left["trades"].filter(pl.col("instrument_id").is_in([far, near]))
+        assert dict(trades.select("instrument_id", "exit_reason").iter_rows()) == {far: "close", near: "stop"}
+        assert trades["closed_at"].max() < OPENS + timedelta(minutes=15)
+        assert left["accounts"].height == 1
+
+    def test_it_is_followed_to_the_end_and_never_entered(self, led_on: LedOn) -> None:
+        names, left = led_on
+        its = pl.col("instrument_id").is_in(names)
+        assert left["trade_signals"].filter(its).is_empty()
+        assert set(left["orders"].filter(its)["role"]) == {"close"}
+        last = left["live_loop_logs"].filter(its).group_by("instrument_id").agg(pl.col("tick_at").max())
+        assert last.height == len(names)
+        assert last["tick_at"].min() > OPENS + timedelta(hours=6)
+
+
+def tick_of(at: datetime) -> pl.DataFrame:
+    """A tick at which nothing was seen."""
+    own = {"session": EVE, "tick_at": at, "symbols": 0, "fresh": 0, "signals": 0, "orders": 0, "entries_allowed": True}
+    return pl.DataFrame([own], schema=OWN[LIVE_TICKS])
+
+
+def crashed(held: list[tuple[str, str, float, float]], at: datetime) -> dict[str, pl.DataFrame]:
+    """Rows of brackets whose entries of 10 shares were filled and whose exits wait.
+
+    held: instrument, ticker, price, and where the stop is as a multiple of it.
+    """
+    left = Unwritten()
+    for id_, ticker, price, factor in held:
+        legs = bracket(
+            stop=round(price * factor, 2), target=round(price * 3, 2), order_id=ticker, session=EVE, created_at=at,
+            instrument_id=id_, ticker=ticker, quantity=10, limit_price=round(price, 2), risk=1.0,
+        )  # fmt: skip
+        left.orders += legs
+        for order in legs:
+            said = ["pending", "accepted", *(["filled"] if order.parent_id is None else [])]
+            left.events += [
+                {"order_id": order.order_id, "sequence": step, "at": at, "status": status, "reason": None,
+                 "broker_order_id": None}
+                for step, status in enumerate(said)
+            ]  # fmt: skip
+        left.fills.append(
+            {"fill_id": f"{ticker}-1", "order_id": ticker, "instrument_id": id_, "ticker": ticker, "at": at,
+             "side": "buy", "quantity": 10, "price": round(price, 2), "fee": 0.0}
+        )  # fmt: skip
+    return left.frames(EVE)
 
 
 def test_a_second_loop_is_refused_and_changes_nothing(ready: NewSite, whole: dict[str, pl.DataFrame]) -> None:
