@@ -15,7 +15,9 @@ sessions the mean return of a state is known no better than to its own size, its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +94,7 @@ def fitted(observed: Floats, states: int, starts: int, seed: int) -> HiddenMarko
     rank = np.argsort(np.argsort(-known[:, 1], kind="stable"), kind="stable") / max(len(known), 1)
     best: HiddenMarkov | None = None
     # Products of a thousand rows: more than one thread takes ten times as long where cores are shared.
-    with threadpool_limits(limits=1):
+    with threadpool_limits(limits=1), _quiet():
         for attempt in range(starts):
             shares = np.full(states, 1 / states) if attempt == 0 else random.dirichlet(np.full(states, 4.0))
             group = np.searchsorted(np.cumsum(shares)[:-1], rank, "right")
@@ -110,6 +112,18 @@ def fitted(observed: Floats, states: int, starts: int, seed: int) -> HiddenMarko
             if found is not None and (best is None or found.log_likelihood > best.log_likelihood):
                 best = found
     return best
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """hmmlearn warns of falls of the likelihood in its twelfth digit; `_model_of` judges what they are worth."""
+    logger = logging.getLogger("hmmlearn.base")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _model_of(model: object) -> HiddenMarkov | None:
