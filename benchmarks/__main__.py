@@ -29,6 +29,7 @@ MODULES = {
     "dip_causes": "benchmarks.dip_causes",
     "live": "benchmarks.live",
     "replay": "benchmarks.replay",
+    "sweep": "benchmarks.sweep",
     "run": "benchmarks.make_run",
 }
 ON_REQUEST = ("run",)
