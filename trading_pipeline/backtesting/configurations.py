@@ -6,8 +6,9 @@ What belongs here: finding and reading the files. What does not: what a configur
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from importlib import resources
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,12 @@ from trading_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from trading_pipeline.research.backtest.configuration import Configuration
+    from trading_pipeline.research.sweeps import ParameterGrid
 
-SHIPPED = "shipped"
-"""Folder of the configurations that come with the package, beside this module."""
+SHIPPED = Path(__file__).with_name("shipped")
+"""Folder of the configurations that come with the package."""
+
+_REMEDY = "Mend that in the file"
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,13 @@ def found(settings: Settings) -> Found:
 
     A file is named as its configuration is. One of the user's own may not have the name of a shipped one.
     """
-    from trading_pipeline.research.backtest.configuration import ConfigurationError, parse_configuration
-
     configurations: dict[str, Configuration] = {}
     faults = []
-    for place, text in _texts(settings):
+    for place in _places(settings):
         try:
-            told = parse_configuration(text)
-        except ConfigurationError as error:
-            faults.append(f"{place}: {error}")
+            told = _read(place)
+        except InputRefused as error:
+            faults.append(error.problem)
             continue
         if told.name != place.stem:
             faults.append(f"{place}: it names itself {told.name}: name the file {told.name}.toml, or it {place.stem}")
@@ -63,49 +65,82 @@ def configuration_named(settings: Settings, name: str) -> Configuration:
 
     `UnknownName` lists the known ones; `InputRefused` where the file cannot be used.
     """
-    from trading_pipeline.research.backtest.configuration import ConfigurationError, parse_configuration
-
     if name.endswith(".toml"):
-        try:
-            return parse_configuration(Path(name).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputRefused(f"{name} cannot be read ({error})", "Give a readable TOML file") from None
-        except ConfigurationError as error:
-            raise InputRefused(f"{name}: {error}", "Mend that in the file") from None
+        return _read(Path(name).expanduser())
     everything = found(settings)
     if name in everything.configurations:
         return everything.configurations[name]
-    mine = [fault for fault in everything.faults if Path(fault.partition(":")[0]).stem == name]
-    if mine:
-        raise InputRefused(mine[0], "Mend that in the file")
+    mine = tuple(f"{place}: " for place in _places(settings) if place.stem == name)
+    fault = next((fault for fault in everything.faults if fault.startswith(mine)), None) if mine else None
+    if fault is not None:
+        raise InputRefused(fault, _REMEDY)
     raise UnknownName.of("configuration", name, everything.configurations)
 
 
 def kept(settings: Settings, path: str, configuration: Configuration) -> Path:
     """Copy a file into the user's folder under the configuration's name, and where it is then.
 
-    `InputRefused` where another configuration of that name is there, or comes with the package.
+    `InputRefused` where another configuration of that name comes with the package, or another file lies there:
+    nothing of the user's is written over.
     """
-    target = settings.backtests / f"{configuration.name}.toml"
-    if target.exists() and target.samefile(path):
-        return target
-    there = found(settings).configurations.get(configuration.name)
-    if there is not None and (not target.exists() or there.hash != configuration.hash):
+    target, file = settings.backtests / f"{configuration.name}.toml", Path(path).expanduser()
+    if target.exists():
+        if target.samefile(file) or target.read_bytes() == file.read_bytes():
+            return target
         raise InputRefused(
-            f"There is another configuration named {configuration.name}",
-            f"Give yours another name, or change {target}" if target.exists() else "Give yours another name",
+            f"There is another file {target}", f"Change that one, or give the configuration in {path} another name"
+        )
+    if configuration.name in found(settings).configurations:
+        raise InputRefused(
+            f"A configuration named {configuration.name} comes with the package", f"Give the one in {path} another name"
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(Path(path).read_text(encoding="utf-8"), encoding="utf-8")
+        # Whole or not at all: the sensor may look at any moment. What begins with a dot it does not look at.
+        scratch = target.with_name(f".{target.name}")
+        scratch.write_bytes(file.read_bytes())
+        scratch.replace(target)
     except OSError as error:
         raise InputRefused(f"{target} cannot be written ({error.strerror})", "Make the folder writable") from None
     return target
 
 
-def _texts(settings: Settings) -> list[tuple[Path, str]]:
-    """Path and text of every file, the shipped ones first."""
-    with resources.as_file(resources.files(__package__) / SHIPPED) as shipped:
-        places = sorted(Path(shipped).glob("*.toml"))
-        places += sorted(settings.backtests.glob("*.toml"))
-        return [(place, place.read_text(encoding="utf-8", errors="replace")) for place in places]
+def sweep_grid(configuration: Configuration) -> ParameterGrid:
+    """The parameter sets of a configuration's sweep; `StrategyError` where its strategy does not take them."""
+    return _grid(configuration.strategy, json.dumps(configuration.sweep))
+
+
+def _places(settings: Settings) -> list[Path]:
+    """Every file, the shipped ones first."""
+    own = (place for place in settings.backtests.glob("*.toml") if not place.name.startswith("."))
+    return [*sorted(SHIPPED.glob("*.toml")), *sorted(own)]
+
+
+def _read(place: Path) -> Configuration:
+    """The configuration in a file; `InputRefused` says why it is none, or why its sweep cannot be computed."""
+    from trading_pipeline.research.backtest.configuration import ConfigurationError, parse_configuration
+    from trading_pipeline.research.strategies.base import StrategyError
+
+    try:
+        told = parse_configuration(place.read_text(encoding="utf-8"))
+        if told.sweep:
+            sweep_grid(told)
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputRefused(f"{place}: it cannot be read ({why})", "Give a readable TOML file") from None
+    except (ConfigurationError, StrategyError) as error:
+        raise InputRefused(f"{place}: {error}", _REMEDY) from None
+    if told.sweep and told.costs.slippage.kind == "volume_share":
+        raise InputRefused(
+            f"{place}: a [sweep] cannot know the volume share of its fills: set [costs] slippage to fixed or spread",
+            _REMEDY,
+        )
+    return told
+
+
+@lru_cache(maxsize=64)
+def _grid(strategy: str, ranges: str) -> ParameterGrid:
+    # A grid of 10,000 sets takes 80 ms to make, and the sensor asks for it every minute.
+    from trading_pipeline.research.sweeps import parameter_grid
+
+    return parameter_grid(strategy, json.loads(ranges))

@@ -43,23 +43,24 @@ class Inputs:
     data_as_of: datetime | None
 
 
-def read_panel(world: World, market: Market, universe: str) -> Inputs:
+def read_panel(world: World, market: Market, universe: str, *, measured: bool = True) -> Inputs:
     """The panel of everybody who was ever a member of the universe, over all sessions in the lake.
 
     Its measures: verdict (0 Avoid to 3 Strong Buy) and total (0 to 100) of the screener, dip_pct (per cent below the
     52-week high), sentiment (mean of the articles first readable that session, -1 to 1) and articles (how many), sector
     (a number for each, in the order of the alphabet). Where nothing was published there is none.
 
-    `UnknownName` lists the universes; `InputRefused` where the lake holds no bars of it.
+    measured: whether it has them. `UnknownName` lists the universes; `InputRefused` where the lake holds no bars of it,
+    or none of the benchmark.
     """
-    known = (ALL, *world.universes_of(market))
+    known, remedy = (ALL, *world.universes_of(market)), f"Bring the {market.name} market up to date"
     members = world.lake.read(market.name, UNIVERSE_MEMBERS)
     if universe != ALL:
         members = members.filter(pl.col("universe") == universe)
     if members.is_empty():
         if universe not in known:
             raise UnknownName.of("universe", universe, known)
-        raise InputRefused(f"Nobody is known to belong to {universe} in the {market.name} market", "Run it first")
+        raise InputRefused(f"Nobody is known to belong to {universe} in the {market.name} market", remedy)
     sessions = world.lake.sessions(market.name, DAILY_BARS)
     members = members.filter(pl.col("session").is_in(sessions)).sort(UNIVERSE_MEMBERS.key)
     members = members.unique(_KEY, keep="first", maintain_order=True)
@@ -67,9 +68,12 @@ def read_panel(world: World, market: Market, universe: str) -> Inputs:
     ids = [*members["instrument_id"].unique(), benchmark]
     bars = reader.bars(world.lake, market.name, sessions, as_of=world.as_of, instruments=ids)
     if bars.is_empty():
-        raise InputRefused(f"There is no bar of {universe} in the {market.name} market", "Run it first")
+        raise InputRefused(f"There is no bar of {universe} in the {market.name} market", remedy)
+    if benchmark not in bars["instrument_id"]:
+        raise InputRefused(f"There is no bar of the benchmark {benchmark}", remedy)
     actions = effective(in_force(world.lake.read(market.name, CORPORATE_ACTIONS), world.as_of))
-    panel = market_panel(bars, actions, members, benchmark, _measures(world, market, members))
+    measures = _measures(world, market, members) if measured else {}
+    panel = market_panel(bars, actions, members, benchmark, measures)
     tickers = members.sort("session").unique("instrument_id", keep="last")
     return Inputs(
         panel,

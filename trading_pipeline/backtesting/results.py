@@ -10,10 +10,9 @@ the same to the last bit and changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -73,21 +72,6 @@ def store(world: World, market: Market, table: Table, owner: Mapping[str, str], 
     return written.changed
 
 
-def allocator_of(configuration: Configuration) -> Callable[[Floats], Floats]:
-    """Weights by the configuration's method, within its limits, of all the money that is for positions."""
-    from trading_pipeline.research.allocation.weights import weights
-
-    told = configuration.allocation
-    if told is None:
-        return partial(weights, "equal_weight")
-    return partial(
-        weights,
-        told.method,
-        minimum_position=min(told.minimum_position / told.gross_exposure, 1.0),
-        maximum_position=min(told.maximum_position / told.gross_exposure, 1.0),
-    )
-
-
 def publish_backtest(world: World, configuration: Configuration) -> Published:
     """Backtest a configuration over all sessions of its market, and store the result.
 
@@ -98,9 +82,14 @@ def publish_backtest(world: World, configuration: Configuration) -> Published:
     inputs, record = _record(world, market, configuration)
     days = record.days.with_columns(_benchmark(inputs), pl.col("positions").cast(pl.Int32))
     equity = _owned(configuration, BACKTEST_EQUITY, days)
-    row = _row(world, market, configuration, inputs, record, equity)
-    _publish_row(world, market, row)
     owner = {"configuration": configuration.name}
+    before = _own_results(world, market, configuration)
+    if before.is_empty():
+        # Before the row is published by which what is stored would be taken for its account, were this to break off.
+        store(world, market, BACKTEST_EQUITY, owner, BACKTEST_EQUITY.empty())
+    stored = world.lake.read_result(market.name, BACKTEST_EQUITY, owner)
+    row = _row(configuration, inputs, record, equity) | {"revised_from": _revised_from(before, stored, equity)}
+    _publish_row(world, market, row)
     trades = record.trades.with_row_index("number", 1).with_columns(
         pl.col("number").cast(pl.Int32), pl.col("instrument_id").replace_strict(inputs.tickers).alias("ticker")
     )
@@ -125,7 +114,7 @@ def publish_walk_forward(world: World, configuration: Configuration) -> tuple[pl
 
     market = market_named(configuration.market)
     inputs = read_panel(world, market, configuration.universe)
-    told, panel, allocator = configuration.walk_forward, inputs.panel, allocator_of(configuration)
+    told, panel = configuration.walk_forward, inputs.panel
     sets = _parameter_sets(configuration)
     started = 0
     if configuration.first_session is not None:
@@ -150,14 +139,14 @@ def publish_walk_forward(world: World, configuration: Configuration) -> tuple[pl
         store(world, market, WALK_FORWARD, owner, WALK_FORWARD.empty())
         store(world, market, WALK_FORWARD_EQUITY, owner, WALK_FORWARD_EQUITY.empty())
         return WALK_FORWARD.empty(), why
-    earned = []
+    earned, steps = [], len(sets) + len(windows)
     for done, tried in enumerate(sets, start=1):
         with refused(tried):
-            record = backtest(panel, tried, allocator)
+            record = backtest(panel, tried)
         returns = np.zeros(len(panel.axes.sessions))
         returns[-record.days.height :] = record.days["return"].to_numpy()
         earned.append(returns[started:])
-        world.progress(task, done, len(sets) + len(windows))
+        world.progress(task, done, steps)
 
     def ratio(returns: Floats) -> float:
         return float(sharpe_ratio(returns)) * float(np.sqrt(SESSIONS_A_YEAR))
@@ -172,7 +161,8 @@ def publish_walk_forward(world: World, configuration: Configuration) -> tuple[pl
         # One session before the first, so that what its close decides is filled on it.
         begin = panel.axes.sessions[first - 1].astype(object) if first else panel.axes.sessions[0].astype(object)
         with refused(chosen):
-            record = backtest(panel.until(last + 1), chosen.model_copy(update={"first_session": begin}), allocator)
+            record = backtest(panel.until(last + 1), chosen.model_copy(update={"first_session": begin}))
+        world.progress(task, len(sets) + sum(last >= window.test[-1] + started for window in windows), steps)
         return record.days["return"].to_numpy()[-len(rows) :]
 
     walked = walk_forward(windows, choose, test)
@@ -211,8 +201,8 @@ def publish_walk_forward(world: World, configuration: Configuration) -> tuple[pl
 def publish_monte_carlo(world: World, configuration: Configuration) -> pl.DataFrame:
     """Resample the stored result of a configuration, and store quantiles and bands; rows a method and measure.
 
-    blocks: its returns, drawn anew in blocks. trades: its closed trades in another order, each by its profit over the
-    capital. `InputRefused` where there is no result yet.
+    blocks: its returns, drawn anew in blocks. trades: its closed trades, drawn anew one by one, each by its profit over
+    the equity before its entry. `InputRefused` where there is no result yet, or it is shorter than a block.
     """
     from trading_pipeline.research.performance.monte_carlo import bootstrap_returns, reshuffle_trades
 
@@ -222,21 +212,19 @@ def publish_monte_carlo(world: World, configuration: Configuration) -> pl.DataFr
     if equity.is_empty():
         raise InputRefused(f"There is no backtest of {configuration.name} to resample", "Materialize backtests first")
     trades = world.lake.read_result(market.name, BACKTEST_TRADES, owner).filter(pl.col("reason") != "end")
-    drawn: dict[str, MonteCarlo] = {
-        "blocks": bootstrap_returns(equity["return"].to_numpy()[1:], seed=told.seed, paths=told.paths, block=told.block)
-    }
-    if trades.height > 1:
-        drawn["trades"] = reshuffle_trades(
-            (trades["profit"] / configuration.capital).to_numpy(), seed=told.seed, paths=told.paths, replace=True
-        )
+    before = equity.select(pl.col("session").alias("entered_at"), pl.col("equity").shift(1).alias("before"))
+    gains = trades.join(before, on="entered_at", maintain_order="left").select(pl.col("profit") / pl.col("before"))
+    how: dict[str, Any] = {"seed": told.seed, "paths": told.paths}
+    with refused(configuration):
+        drawn = {"blocks": bootstrap_returns(equity["return"].to_numpy()[1:], block=told.block, **how)}
+        if gains.height > 1:
+            drawn["trades"] = reshuffle_trades(gains.to_series().to_numpy(), replace=True, **how)
     last = equity["session"].max()
     rows = [_quantiles(configuration, method, simulated, last) for method, simulated in drawn.items()]
-    bands = [
-        _bands(configuration, equity, method, simulated) for method, simulated in drawn.items() if method == "blocks"
-    ]
+    bands = _bands(configuration, equity, "blocks", drawn["blocks"])
     summary = pl.concat(rows).select(MONTE_CARLO.names)
     store(world, market, MONTE_CARLO, owner, summary)
-    store(world, market, MONTE_CARLO_BANDS, owner, pl.concat(bands).select(MONTE_CARLO_BANDS.names))
+    store(world, market, MONTE_CARLO_BANDS, owner, bands.select(MONTE_CARLO_BANDS.names))
     return summary
 
 
@@ -245,19 +233,21 @@ def publish_comparison(world: World, market: Market, names: list[str]) -> pl.Dat
     from trading_pipeline.research.performance.comparison import correlations, sharpe_differences
 
     stored = world.lake.read_result(market.name, BACKTEST_EQUITY, {}).filter(pl.col("configuration").is_in(names))
+    # What there was at the close of the first session was earned by nobody.
+    stored = stored.filter(pl.col("session") > pl.col("session").min().over("configuration"))
     table = STRATEGY_COMPARISON.empty()
     if stored["configuration"].n_unique() > 1:
-        wide = stored.pivot("configuration", index="session", values="return").sort("session")
-        returns = {
-            name: wide[name].fill_null(float("nan")).to_numpy() for name in sorted(set(wide.columns) - {"session"})
-        }
+        # Named as no configuration can be.
+        day = "(session)"
+        wide = stored.rename({"session": day}).pivot("configuration", index=day, values="return").sort(day)
+        returns = {name: wide[name].fill_null(float("nan")).to_numpy() for name in sorted(set(wide.columns) - {day})}
         table = (
             correlations(returns)
             .join(sharpe_differences(returns, seed=SEED).drop("sessions"), on=["first", "second"])
             .select(
                 pl.col("first").alias("configuration"),
                 pl.col("second").alias("other"),
-                pl.lit(wide["session"].max(), pl.Date).alias("last_session"),
+                pl.lit(wide[day].max(), pl.Date).alias("last_session"),
                 pl.col("sessions").cast(pl.Int32),
                 "correlation",
                 pl.col("difference").alias("sharpe_difference"),
@@ -293,9 +283,10 @@ class refused:  # noqa: N801 - reads as a phrase: with refused(configuration)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         from trading_pipeline.research.backtest import AccountingError, CoverageError
+        from trading_pipeline.research.performance.series import PerformanceError
         from trading_pipeline.research.strategies.base import StrategyError
 
-        if isinstance(error, StrategyError | CoverageError | AccountingError):
+        if isinstance(error, StrategyError | CoverageError | AccountingError | PerformanceError):
             raise InputRefused(
                 f"{self._name} cannot be backtested: {error}", "Mend the configuration, the strategy or the data"
             ) from error
@@ -306,7 +297,7 @@ def _record(world: World, market: Market, configuration: Configuration) -> tuple
 
     inputs = read_panel(world, market, configuration.universe)
     with refused(configuration):
-        return inputs, backtest(inputs.panel, configuration, allocator_of(configuration))
+        return inputs, backtest(inputs.panel, configuration)
 
 
 def _benchmark(inputs: Inputs) -> pl.Expr:
@@ -324,15 +315,8 @@ def _owned(configuration: Configuration, table: Table, rows: pl.DataFrame) -> pl
     return rows.with_columns(configuration=pl.lit(configuration.name)).select(table.names)
 
 
-def _row(
-    world: World,
-    market: Market,
-    configuration: Configuration,
-    inputs: Inputs,
-    record: BacktestRecord,
-    equity: pl.DataFrame,
-) -> dict[str, Any]:
-    """A row of `backtests`."""
+def _row(configuration: Configuration, inputs: Inputs, record: BacktestRecord, equity: pl.DataFrame) -> dict[str, Any]:
+    """A row of `backtests`, but for what was revised."""
     from trading_pipeline.research.performance.metrics import metrics
 
     days = record.days
@@ -369,27 +353,28 @@ def _row(
         "coverage": days["coverage"].mean(),
         "least_coverage": record.least_coverage,
         "watermark": record.watermark,
-        "revised_from": _revised_from(world, market, configuration, equity),
     }
 
 
-def _revised_from(world: World, market: Market, configuration: Configuration, equity: pl.DataFrame) -> date | None:
-    """First session whose account differs from the stored one of the same hash and code; what was told of it before."""
-    before = world.lake.read(market.name, BACKTESTS, predicate=pl.col("configuration") == configuration.name)
-    same = before.filter(
-        (pl.col("configuration_hash") == configuration.hash) & (pl.col("code_version") == CODE_VERSION)
-    ).sort("session", "computed_at")
-    if same.is_empty():
-        return None
-    stored = world.lake.read_result(market.name, BACKTEST_EQUITY, {"configuration": configuration.name})
-    both = stored.join(equity, on="session", suffix="_now").filter(pl.col("equity") != pl.col("equity_now"))
-    if both.height:
-        first: date = both["session"].min()  # type: ignore[assignment]
-        return first
-    # Computed once more on the same data: what the first time told of revisions still holds.
-    known = same.filter((pl.col("session") == equity["session"][-1]) & ~pl.col("withdrawn"))
-    told: date | None = known["revised_from"][-1] if known.height else None
-    return told
+def _own_results(world: World, market: Market, configuration: Configuration) -> pl.DataFrame:
+    """Rows of `backtests`, every version, since there was another configuration of that name or another code."""
+    rows = world.lake.read(market.name, BACKTESTS, predicate=pl.col("configuration") == configuration.name)
+    rows = rows.sort("computed_at", "session")
+    own = (rows["configuration_hash"] == configuration.hash) & (rows["code_version"] == CODE_VERSION)
+    return rows.filter(own.reverse().cum_min().reverse())
+
+
+def _revised_from(before: pl.DataFrame, stored: pl.DataFrame, equity: pl.DataFrame) -> date | None:
+    """First session whose account differs from the stored one; what was told of it before.
+
+    before: as `_own_results` tells them, `stored` is their account.
+    """
+    both = stored.join(equity, on="session", how="left", suffix="_now")
+    told = both.filter(pl.col("equity").ne_missing(pl.col("equity_now")))["session"].to_list()
+    # Computed once more on the same sessions: what was told of revisions then still holds.
+    known = before.filter((pl.col("session") == equity["session"][-1]) & ~pl.col("withdrawn"))
+    told += known["revised_from"][-1:].drop_nulls().to_list()
+    return min(told, default=None)
 
 
 def _publish_row(world: World, market: Market, row: dict[str, Any]) -> None:

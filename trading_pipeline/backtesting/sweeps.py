@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from trading_pipeline.backtesting.configurations import sweep_grid
 from trading_pipeline.backtesting.inputs import read_panel
 from trading_pipeline.backtesting.results import refused, store
 from trading_pipeline.errors import InputRefused
@@ -30,7 +31,8 @@ def parts_of(configuration: Configuration) -> list[str]:
     """Keys of the parts that the sweep of a configuration is computed in, such as `name/1-of-8`; none without one."""
     if not configuration.sweep:
         return []
-    chunks = min(configuration.sweep_chunks, len(_grid(configuration)))
+    with refused(configuration):
+        chunks = min(configuration.sweep_chunks, len(sweep_grid(configuration)))
     return [f"{configuration.name}/{number}-of-{chunks}" for number in range(1, chunks + 1)]
 
 
@@ -47,28 +49,32 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
 
     `InputRefused` where the configuration has no sweep, or its results do not fit into memory.
     """
-    from trading_pipeline.research.sweeps import ProportionalCosts, sweep
+    from trading_pipeline.research.sweeps import ProportionalCosts, SweepTooLarge, sweep
 
     market = market_named(configuration.market)
     if not configuration.sweep:
         raise InputRefused(f"{configuration.name} has no [sweep]", "Give it ranges of parameters")
-    panel = read_panel(world, market, configuration.universe).panel
-    task = f"{market.name}/parameter_sweeps {configuration.name}"
+    panel = read_panel(world, market, configuration.universe, measured=False).panel
+    task = f"{market.name}/parameter_sweeps {configuration.name} {number}-of-{of}"
     slippage = configuration.costs.slippage
-    if slippage.kind == "volume_share":
-        raise InputRefused(
-            f"The sweep of {configuration.name} cannot know the volume share of its fills",
-            "Set [costs] slippage to fixed or spread",
-        )
+    assert slippage.kind != "volume_share"  # refused with the file
     costs = ProportionalCosts(
         fees=configuration.costs.fees_bps / 1e4,
         slippage=slippage.bps / (2e4 if slippage.kind == "spread" else 1e4),
     )
     with refused(configuration):
-        grid = _grid(configuration)
-        result = sweep(
-            panel, grid, costs, chunk=(number - 1, of), progress=lambda done, total: world.progress(task, done, total)
-        )
+        grid = sweep_grid(configuration)
+        try:
+            result = sweep(
+                panel,
+                grid,
+                costs,
+                carry_sessions=configuration.execution.carry_sessions,
+                chunk=(number - 1, of),
+                progress=lambda done, total: world.progress(task, done, total),
+            )
+        except SweepTooLarge as error:
+            raise InputRefused(f"{configuration.name}: {error}", f"Set sweep_chunks to more than {of}") from error
     last = panel.axes.sessions[-1].astype(object)
     chunk = f"{number}-of-{of}"
     labels = [json.dumps(result.grid.combination(each), sort_keys=True) for each in range(len(result.grid))]
@@ -76,6 +82,7 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
     pairs = frame.with_columns(
         configuration=pl.lit(configuration.name),
         chunk=pl.lit(chunk),
+        configuration_hash=pl.lit(configuration.hash),
         instrument_id=pl.col("instrument_id").cast(pl.String),
         parameters=pl.Series(labels * len(panel.axes.instrument_ids), dtype=pl.String),
         last_session=pl.lit(last, pl.Date),
@@ -85,7 +92,12 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
         store(world, market, SWEEP_PAIRS, {"configuration": configuration.name, "chunk": chunk}, pairs)
         stored = world.lake.read_result(market.name, SWEEP_PAIRS, {"configuration": configuration.name})
         whole = [f"{part}-of-{of}" for part in range(1, of + 1)]
-        same = stored.filter(pl.col("chunk").is_in(whole) & (pl.col("last_session") == last))
+        # Parts of an earlier configuration, or of an earlier night, wait for theirs.
+        same = stored.filter(
+            pl.col("chunk").is_in(whole)
+            & (pl.col("last_session") == last)
+            & (pl.col("configuration_hash") == configuration.hash)
+        )
         if same["chunk"].n_unique() == of:
             summary = _summary(configuration, grid, same)
             store(world, market, PARAMETER_SWEEPS, {"configuration": configuration.name}, summary)
@@ -93,13 +105,6 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
                 gone = {"configuration": configuration.name, "chunk": chunk_before}
                 store(world, market, SWEEP_PAIRS, gone, SWEEP_PAIRS.empty())
     return pairs
-
-
-def _grid(configuration: Configuration) -> ParameterGrid:
-    from trading_pipeline.research.sweeps import parameter_grid
-
-    with refused(configuration):
-        return parameter_grid(configuration.strategy, configuration.sweep)  # type: ignore[arg-type]
 
 
 def _summary(configuration: Configuration, grid: ParameterGrid, pairs: pl.DataFrame) -> pl.DataFrame:

@@ -187,6 +187,7 @@ SWEEP_PAIRS = Table(
     (
         CONFIGURATION,
         Column("chunk", pl.String(), "Part of the sweep, such as 1-of-8"),
+        Column("configuration_hash", pl.String(), "sha256 of the configuration that was swept"),
         INSTRUMENT,
         PARAMETERS,
         Column("last_session", pl.Date(), "Last session swept"),
