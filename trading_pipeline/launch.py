@@ -222,8 +222,9 @@ class Site:
             runs = [(backtest_runs.backtests_name(market), name)]
             runs += [(backtest_runs.sweeps_name(market), part) for part in parts_of(own[name])]
             failures += [failure for job, key in runs if (failure := self._failure_of(job, key)) is not None]
-        if names and (failure := self._failure_of(backtest_runs.comparison_name(market))) is not None:
-            failures.append(failure)
+        if backtest_runs.overdue(self.instance, market):
+            failure = self._failure_of(backtest_runs.comparison_name(market))
+            failures += [failure] if failure is not None else []
         return failures
 
     def _failure_of(self, job_name: str, partition: str | None = None) -> RunFailed | None:

@@ -44,6 +44,18 @@ def sweep_parts(market: Market) -> dg.DynamicPartitionsDefinition:
     return dg.DynamicPartitionsDefinition(name=f"{market.name}_sweep_parts")
 
 
+def once_computed() -> dg.AutomationCondition[Any]:
+    """When what is made of all results is due: one of them is new, and none is being computed.
+
+    A new one is remembered until then: the last run of a night may fail and bring nothing new.
+    """
+    return (
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    )
+
+
 def build(market: Market) -> list[dg.AssetsDefinition]:
     """The backtest assets of a market."""
     everything = dg.AllPartitionMapping()
@@ -182,9 +194,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         deps=upstream(BACKTESTS),
         kinds={"polars", "postgres"},
         description="Every two configurations side by side: how their returns go together, and whether one is better.",
-        when=dg.AutomationCondition.any_deps_updated()
-        & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress(),
+        when=once_computed(),
     )
     def strategy_comparison(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from trading_pipeline.backtesting.configurations import found

@@ -3,6 +3,8 @@
 What belongs here: how Dagster sees the dbt project (keys, lineage, checks), the manifest it reads at import, and the
 connection dbt is given at run time. What does not: the models themselves (`dbt_project/`).
 
+Models tagged with the name of the group of backtests are built after these, the others after a session.
+
 dbt's sources are shared by all markets (one `market_data` with a `market` column) while the assets that fill them are
 one per market, so a model stands downstream of the source's asset in every market that is built.
 
@@ -25,6 +27,7 @@ import dagster as dg
 from packaging.version import Version
 from pydantic import SecretStr
 
+from trading_pipeline.assets import backtests
 from trading_pipeline.assets.common import OWNERS, WORLD, key_of, world_of
 from trading_pipeline.errors import TradingPipelineError
 from trading_pipeline.markets import Market
@@ -135,6 +138,10 @@ class MartsTranslator(DagsterDbtTranslator):
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """Every model is in one group."""
         return GROUP
+
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any] | None:
+        """Models of backtests follow their results; the others are part of the jobs of a session."""
+        return backtests.once_computed() if backtests.GROUP in dbt_resource_props.get("tags", ()) else None
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """The description a person wrote; the SQL is in the repository."""

@@ -15,11 +15,19 @@ import dagster as dg
 
 from trading_pipeline.assets.backtests import GROUP, configurations, sweep_parts
 from trading_pipeline.assets.common import key_of
+from trading_pipeline.automation.jobs import MARTS, backtest_marts
 from trading_pipeline.backtesting.configurations import Found, found
 from trading_pipeline.backtesting.sweeps import parts_of
 from trading_pipeline.markets import MARKETS, Market
 from trading_pipeline.sessions import calendar
-from trading_pipeline.tables import BACKTESTS, DAILY_BARS, PARAMETER_SWEEPS, STRATEGY_COMPARISON
+from trading_pipeline.tables import (
+    BACKTESTS,
+    DAILY_BARS,
+    MONTE_CARLO,
+    PARAMETER_SWEEPS,
+    STRATEGY_COMPARISON,
+    WALK_FORWARD,
+)
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -27,6 +35,7 @@ if TYPE_CHECKING:
 
 NIGHTLY = "30 21 * * *"
 SWEEPS_NIGHTLY = "0 22 * * *"
+LEADERBOARD = dg.AssetKey([MARTS, "strategy_leaderboard"])
 
 
 def backtests_name(market: Market) -> str:
@@ -40,7 +49,7 @@ def sweeps_name(market: Market) -> str:
 
 
 def comparison_name(market: Market) -> str:
-    """Name of the job that compares the configurations."""
+    """Name of the job that compares the configurations and ranks them."""
     return f"{market.name}_strategy_comparison"
 
 
@@ -58,7 +67,9 @@ def jobs(market: Market) -> tuple[Any, ...]:
         ),
         dg.define_asset_job(sweeps_name(market), selection=sweeps, description="One part of a parameter sweep."),
         dg.define_asset_job(
-            comparison_name(market), selection=comparison, description="All configurations side by side."
+            comparison_name(market),
+            selection=comparison | backtest_marts(),
+            description="All configurations side by side, and ranked.",
         ),
     )
 
@@ -166,15 +177,27 @@ def _nightly(
 
 
 def comparisons(running: Collection[str]) -> dg.AutomationConditionSensorDefinition:
-    """Compares the configurations once their results are there."""
+    """Compares the configurations and ranks them once their results are there."""
+    compared = dg.AssetSelection.assets(*(key_of(market, STRATEGY_COMPARISON.name) for market in MARKETS.values()))
     return dg.AutomationConditionSensorDefinition(
         name="strategy_comparisons",
-        target=dg.AssetSelection.assets(*(key_of(market, STRATEGY_COMPARISON.name) for market in MARKETS.values())),
+        target=compared | backtest_marts(),
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
-        description="All configurations side by side, once a result is new and none is being computed.",
+        description="All configurations side by side and ranked, once a result is new and none is being computed.",
     )
 
 
 def computed(instance: dg.DagsterInstance, market: Market) -> set[str]:
     """Names of the configurations whose backtest was materialized."""
     return set(instance.get_materialized_partitions(key_of(market, BACKTESTS.name)))
+
+
+def overdue(instance: dg.DagsterInstance, market: Market) -> bool:
+    """Whether a result of the market is newer than their comparison or the leaderboard."""
+    results = [key_of(market, table.name) for table in (BACKTESTS, WALK_FORWARD, MONTE_CARLO)]
+    of_all = [key_of(market, STRATEGY_COMPARISON.name), LEADERBOARD]
+    made = {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization_storage_id or 0
+        for record in instance.get_asset_records([*results, *of_all])
+    }
+    return max(made.get(key, 0) for key in results) > min(made.get(key, 0) for key in of_all)

@@ -70,6 +70,16 @@ def _of(market: Market) -> dg.AssetSelection:
     )
 
 
+def session_marts() -> dg.AssetSelection:
+    """The marts that are of sessions."""
+    return dg.AssetSelection.groups(MARTS) - backtest_marts()
+
+
+def backtest_marts() -> dg.AssetSelection:
+    """The marts that are of backtests, and what they are made of: dbt models with that tag."""
+    return dg.AssetSelection.groups(MARTS) & dg.AssetSelection.tag(backtests.GROUP, "")
+
+
 def premarket_selection(market: Market) -> dg.AssetSelection:
     """What is made of a session before it opens: its members, the news until then, minutes, snapshots and biases."""
     before = dg.AssetSelection.groups(universe.GROUP, premarket.GROUP) | dg.AssetSelection.assets(
@@ -109,7 +119,7 @@ def tellable(
     if world.tells_the_past or first == last == world.live_session(market) or not receives_fundamentals:
         return None
     selection = {
-        end_of_day_name(market): _of(market) | dg.AssetSelection.groups(MARTS),
+        end_of_day_name(market): _of(market) | session_marts(),
         market_data_name(market): market_data_selection(market),
     }[job]
     return sorted(selection.resolve(graph()) - {live_only(market)})
@@ -121,7 +131,7 @@ def build(market: Market) -> tuple[Any, ...]:
     return (
         dg.define_asset_job(
             end_of_day_name(market),
-            selection=_of(market) | dg.AssetSelection.groups(MARTS),
+            selection=_of(market) | session_marts(),
             description="A session from the universe to the briefing: fetch, judge, measure, grade, find the dips.",
         ),
         dg.define_asset_job(
@@ -131,7 +141,7 @@ def build(market: Market) -> tuple[Any, ...]:
         ),
         dg.define_asset_job(
             decisions_name(market),
-            selection=decisions_selection(market) | dg.AssetSelection.groups(MARTS),
+            selection=decisions_selection(market) | session_marts(),
             description="Environment, scores, dips and pages: what a new rule re-runs.",
         ),
         dg.define_asset_job(
@@ -171,6 +181,7 @@ def lake_compaction() -> None:
 
 
 __all__ = [
+    "backtest_marts",
     "build",
     "decisions_name",
     "decisions_selection",
@@ -184,6 +195,7 @@ __all__ = [
     "names",
     "premarket_name",
     "premarket_selection",
+    "session_marts",
     "tearsheets",
     "tellable",
 ]

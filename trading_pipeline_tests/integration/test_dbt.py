@@ -13,12 +13,13 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from trading_pipeline.assets import marts
+from trading_pipeline.assets import backtests, marts
 from trading_pipeline.assets.common import WORLD
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.settings import Settings
 from trading_pipeline.storage.warehouse import Warehouse
 from trading_pipeline.tables import (
+    BACKTESTS,
     BAR_ISSUES,
     DIP_ANALYSIS,
     DIP_OPPORTUNITIES,
@@ -27,9 +28,12 @@ from trading_pipeline.tables import (
     MACRO_SERIES,
     MARKET_DATA,
     MARKET_REGIME,
+    MONTE_CARLO,
     NEWS,
     SCREENER_SCORES,
+    STRATEGY_COMPARISON,
     UNIVERSE_MEMBERS,
+    WALK_FORWARD,
     Table,
 )
 from trading_pipeline.world import World
@@ -251,6 +255,94 @@ def fill_decisions(warehouse: Warehouse, at: datetime) -> None:
     warehouse.publish("us", DIP_ANALYSIS, [TUESDAY], told, at)
 
 
+def result(
+    configuration: str, day: date, deflated: float | None, sharpe: float | None, gain: float = 0.1, **told: Any
+) -> dict[str, Any]:
+    return {
+        "session": day,
+        "configuration": configuration,
+        "title": configuration.title(),
+        "strategy": "momentum",
+        "universe": "SPX500",
+        "parameters": "{}",
+        "sized_by": "equal_weight",
+        "configuration_hash": "a" * 64,
+        "code_version": "1",
+        "seed": 0,
+        "first_session": date(2020, 1, 2),
+        "capital": 1000.0,
+        "equity": 1000.0 * (1 + gain),
+        "debits": 1.0,
+        "fees": 2.0,
+        "slippage": 4.0,
+        "total_return": gain,
+        "deflated_sharpe": deflated,
+        "sharpe": sharpe,
+        "maximum_drawdown": -0.2,
+        "trials": 3,
+        "coverage": 0.99,
+        "least_coverage": 0.9,
+        **told,
+    }
+
+
+def window(configuration: str, number: int, sharpe: float | None, gain: float) -> dict[str, Any]:
+    return {
+        "configuration": configuration,
+        "window": number,
+        "train_first": date(2022, 1, 3),
+        "train_last": date(2022, 12, 30),
+        "test_first": date(2023, number, 2),
+        "test_last": date(2023, number, 27),
+        "parameters": "{}",
+        "tried": 3,
+        "train_sharpe": 2.0,
+        "test_sharpe": sharpe,
+        "test_return": gain,
+    }
+
+
+def simulation(configuration: str, measure: str, day: date, mean: float, p05: float | None) -> dict[str, Any]:
+    values = {} if p05 is None else {f"p{level:02d}": p05 + level / 1000 - 0.005 for level in (5, 25, 50, 75, 95)}
+    told = {"method": "blocks", "measure": measure, "last_session": day, "paths": 100, "seed": 0, "mean": mean}
+    return {"configuration": configuration, **told, **values}
+
+
+def fill_backtests(warehouse: Warehouse) -> None:
+    """Four configurations in New York, of which one was not computed again on Tuesday, and one in Sydney."""
+    monday = rows(BACKTESTS, result("alpha", MONDAY, 0.99, 3.0), result("delta", MONDAY, None, None, 0.0))
+    warehouse.publish("us", BACKTESTS, [MONDAY], monday, EVENING)
+    warned = {"watermark": "Survivorship: few are known.", "revised_from": MONDAY}
+    tuesday = rows(
+        BACKTESTS,
+        result("alpha", TUESDAY, 0.5, 1.0),
+        result("beta", TUESDAY, 0.9, 1.5, -0.1, **warned),
+        result("gamma", TUESDAY, 0.9, 2.0),
+    )
+    warehouse.publish("us", BACKTESTS, [TUESDAY], tuesday, EVENING)
+    warehouse.publish("asx", BACKTESTS, [MONDAY], rows(BACKTESTS, result("alpha", MONDAY, 0.1, 0.2)), EVENING)
+    windows = (window("gamma", 1, 1.0, 0.1), window("gamma", 2, 3.0, 0.2), window("gamma", 3, None, 0.0))
+    tested = rows(WALK_FORWARD, *windows, window("gamma", 4, -1.0, -0.1))
+    warehouse.replace_result("us", WALK_FORWARD, {"configuration": "gamma"}, tested)
+    for name, day in (("alpha", MONDAY), ("gamma", TUESDAY)):
+        drawn = rows(
+            MONTE_CARLO,
+            simulation(name, "loss", day, 0.25, None),
+            simulation(name, "maximum_drawdown", day, -0.3, -0.4),
+            simulation(name, "final_return", day, 0.1, -0.05),
+        )
+        warehouse.replace_result("us", MONTE_CARLO, {"configuration": name}, drawn)
+    pairs = [("alpha", "beta", 0.1), ("alpha", "gamma", 0.8), ("beta", "gamma", -0.2)]
+    compared = rows(
+        STRATEGY_COMPARISON,
+        *(
+            {"configuration": one, "other": other, "last_session": TUESDAY, "sessions": 9, "correlation": correlation}
+            for one, other, correlation in pairs
+        ),
+    )
+    warehouse.replace_result("us", STRATEGY_COMPARISON, {}, compared)
+
+
 def fill(warehouse: Warehouse) -> None:
     """Two sessions of a small market in New York, one in Sydney; AAA's dip is revised the morning after."""
     both = [MONDAY, TUESDAY]
@@ -316,6 +408,7 @@ def fill(warehouse: Warehouse) -> None:
     warehouse.publish("us", DIP_OPPORTUNITIES, both, late, REVISED)
     fill_reference(warehouse)
     fill_decisions(warehouse, EVENING)
+    fill_backtests(warehouse)
 
     # Sydney was judged on Tuesday and had no dip then, only on Monday: its board is empty, not a day old.
     warehouse.replace("asx", MARKET_DATA, [MONDAY], rows(MARKET_DATA, bar("BHP.AX", MONDAY, 90.0, market="asx")))
@@ -386,7 +479,7 @@ def test_a_run_builds_every_model_and_every_dbt_test_is_a_check_that_passes(
     checks = {(check.asset_key, check.check_name): check for check in built.get_asset_check_evaluations()}
     assert {(spec.asset_key, spec.name) for spec in asset.check_specs} == set(checks)
     assert [check for check in checks.values() if not check.passed] == []
-    marts = {"dip_board", "data_quality", "market_overview", "leaderboard", "earnings_this_week"}
+    marts = {"dip_board", "data_quality", "market_overview", "leaderboard", "earnings_this_week", "strategy_leaderboard"}
     assert {key.path[-1] for key in asset.keys} >= marts
     assert all(any(spec.asset_key == key for spec in asset.check_specs) for key in asset.keys)
 
@@ -446,6 +539,40 @@ def test_earnings_this_week_end_with_next_weeks_sunday_and_are_of_members(
     assert (first["verdict"], first["beat_rate"], first["disagreement"]) == ("Buy", 0.75, "yahoo: 2024-07-08 bmo")
 
 
+def test_strategies_are_ranked_by_deflated_sharpe_then_sharpe_of_their_latest_result(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    """Alpha was better a day ago; delta was not computed since, and traded nothing."""
+    board = table(world, "strategy_leaderboard", "market, strategy_rank")
+    assert [(row["market"], row["strategy_rank"], row["configuration"], row["session"]) for row in board] == [
+        ("asx", 1, "alpha", MONDAY),
+        ("us", 1, "gamma", TUESDAY),
+        ("us", 2, "beta", TUESDAY),
+        ("us", 3, "alpha", TUESDAY),
+        ("us", 4, "delta", MONDAY),
+    ]
+    assert [row["is_current"] for row in board] == [True, True, True, True, False]
+    warned = board[2]
+    assert (warned["watermark"], warned["revised_from"]) == ("Survivorship: few are known.", MONDAY)
+    assert (warned["costs"], warned["total_return"], warned["trials"]) == (7.0, -0.1, 3)
+
+
+def test_a_strategy_is_shown_with_what_it_came_to_out_of_sample_and_might_have_come_to(
+    built: dg.ExecuteInProcessResult, world: World
+) -> None:
+    gamma, _, alpha, delta = table(world, "strategy_leaderboard WHERE market = 'us'", "strategy_rank")
+    # A window in which nothing was traded has no Sharpe ratio, and no profit.
+    assert (gamma["walk_forward_windows"], gamma["walk_forward_mean_train_sharpe"]) == (4, 2.0)
+    assert (gamma["walk_forward_mean_sharpe"], gamma["walk_forward_median_sharpe"]) == (1.0, 1.0)
+    assert (gamma["walk_forward_profitable_share"], gamma["walk_forward_last_session"]) == (0.5, date(2023, 4, 27))
+    assert (gamma["probability_of_loss"], gamma["drawdown_p05"], gamma["final_return_p05"]) == (0.25, -0.4, -0.05)
+    assert (gamma["nearest_configuration"], gamma["nearest_correlation"]) == ("alpha", 0.8)
+    # Alpha's paths resample its result of the day before.
+    assert (alpha["probability_of_loss"], alpha["drawdown_p05"]) == (None, None)
+    assert (alpha["nearest_configuration"], delta["nearest_configuration"]) == ("gamma", None)
+    assert (delta["walk_forward_windows"], delta["walk_forward_mean_sharpe"]) == (0, None)
+
+
 def test_data_quality_counts_bars_issues_and_coverage_of_a_session(
     built: dg.ExecuteInProcessResult, world: World
 ) -> None:
@@ -483,10 +610,27 @@ def test_a_second_run_gives_the_same_marts(
         "market_overview": "market, session",
         "leaderboard": "market, leader_rank",
         "earnings_this_week": "market, instrument_id",
+        "strategy_leaderboard": "market, strategy_rank",
     }
     before = {name: table(world, name, order) for name, order in names.items()}
     assert build(asset, world).success
     assert {name: table(world, name, order) for name, order in names.items()} == before
+
+
+def test_a_run_of_the_backtest_models_alone_leaves_the_others_alone(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
+) -> None:
+    """Their tests come along: what is built of a subset is checked as what is built whole."""
+    mine = {spec.key for spec in asset.specs if backtests.GROUP in spec.tags}
+    chosen = dg.materialize(
+        [asset],
+        resources={WORLD: world},
+        instance=dg.DagsterInstance.ephemeral(),
+        selection=dg.AssetSelection.assets(*mine),
+    )
+    assert {event.asset_key for event in chosen.get_asset_materialization_events()} == mine
+    looked_at = {(check.asset_key, check.check_name) for check in chosen.get_asset_check_evaluations()}
+    assert looked_at == {(spec.asset_key, spec.name) for spec in asset.check_specs if spec.asset_key in mine}
 
 
 def test_a_dip_above_its_high_and_one_without_a_bar_fail_their_checks(
@@ -527,6 +671,32 @@ def test_what_contradicts_itself_fails_its_check(
         assert any(column in name for name in failed), column
 
 
+def test_backtests_that_contradict_themselves_fail_their_checks(
+    built: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition, world: World
+) -> None:
+    later = datetime(2024, 7, 3, 12, 0, tzinfo=UTC)
+    unearned = result("beta", TUESDAY, 1.2, 1.5, total_return=0.5)
+    others = (result("alpha", TUESDAY, 0.5, 1.0), result("gamma", TUESDAY, 0.9, 2.0, maximum_drawdown=0.2))
+    world.warehouse.publish("us", BACKTESTS, [TUESDAY], rows(BACKTESTS, unearned, *others), later)
+    early = {**window("gamma", 1, 1.0, 0.1), "train_last": date(2023, 1, 2)}
+    world.warehouse.replace_result("us", WALK_FORWARD, {"configuration": "gamma"}, rows(WALK_FORWARD, early))
+    crossed = {**simulation("gamma", "final_return", TUESDAY, 0.1, -0.05), "p50": 9.0}
+    drawn = rows(MONTE_CARLO, crossed, simulation("gamma", "loss", TUESDAY, 1.5, None))
+    world.warehouse.replace_result("us", MONTE_CARLO, {"configuration": "gamma"}, drawn)
+    pair = {"configuration": "alpha", "other": "beta", "last_session": TUESDAY, "sessions": 9, "correlation": -1.5}
+    world.warehouse.replace_result("us", STRATEGY_COMPARISON, {}, rows(STRATEGY_COMPARISON, pair))
+
+    failed = {check.check_name for check in build(asset, world).get_asset_check_evaluations() if not check.passed}
+
+    assert {
+        "backtests_return_what_they_earned",
+        "walk_forward_tests_follow_their_training",
+        "monte_carlo_quantiles_ascend",
+    } <= failed
+    for column in ("stg_backtests_deflated_sharpe", "stg_backtests_maximum_drawdown", "comparison_correlation"):
+        assert any(column in name for name in failed), column
+
+
 def test_models_stand_downstream_of_the_assets_of_every_market(asset: dg.AssetsDefinition) -> None:
     parents = {spec.key.path[-1]: {dep.asset_key.to_user_string() for dep in spec.deps} for spec in asset.specs}
     assert parents["stg_market_data"] == {"us/market_data", "asx/market_data"}
@@ -534,6 +704,7 @@ def test_models_stand_downstream_of_the_assets_of_every_market(asset: dg.AssetsD
     assert parents["stg_dip_versions"] == {"us/dip_opportunities", "asx/dip_opportunities"}
     assert parents["stg_dip_analysis"] == {"us/dip_analysis", "asx/dip_analysis"}
     assert parents["stg_screener_scores"] == {"us/screener_scores", "asx/screener_scores"}
+    assert parents["stg_backtests"] == {"us/backtests", "asx/backtests"}
     assert parents["market_overview"] == {"marts/stg_market_regime", "marts/stg_dip_opportunities"}
     assert {spec.group_name for spec in asset.specs} == {"marts"}
 
