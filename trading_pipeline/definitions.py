@@ -28,8 +28,8 @@ from trading_pipeline.assets import (
 )
 from trading_pipeline.assets.common import SESSION_TABLES, WORLD, world_resource
 from trading_pipeline.automation import backtest_runs, inbox, jobs, schedules, sensors
-from trading_pipeline.checks.factory import asset_checks
-from trading_pipeline.checks.registry import CHECKS
+from trading_pipeline.checks.factory import asset_checks, at_configurations, at_sessions
+from trading_pipeline.checks.registry import CHECKS, RESULT_CHECKS
 from trading_pipeline.markets import MARKETS
 from trading_pipeline.settings import Settings, load_settings
 from trading_pipeline.storage.io_managers import session_table_io_manager
@@ -71,7 +71,14 @@ def build_definitions(
             ),
             *marts.build(markets),
         ],
-        asset_checks=[checks for market in markets for checks in asset_checks(market, CHECKS)],
+        asset_checks=[
+            checks
+            for market in markets
+            for checks in (
+                *asset_checks(market, CHECKS, at_sessions),
+                *asset_checks(market, RESULT_CHECKS, at_configurations),
+            )
+        ],
         jobs=[
             *(job for market in markets for job in (*jobs.build(market), *backtest_runs.jobs(market))),
             jobs.lake_compaction,

@@ -28,7 +28,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from trading_pipeline.assets import live
+from trading_pipeline.assets import backtests, live
 from trading_pipeline.automation import jobs
 from trading_pipeline.automation.sensors import range_tags
 from trading_pipeline.clock import fixed_clock
@@ -53,7 +53,7 @@ Twist = Callable[[Any], Any]
 def session_asset_names(market: Market = US) -> list[str]:
     """Names of every asset of the market that is partitioned by session, found in the definitions.
 
-    Those of the live session are made tick by tick and have promises of their own.
+    Those of the live session are made tick by tick, those of backtests by configuration: they have their own promises.
     """
     graph = build_definitions(load_settings()).resolve_asset_graph()
     return sorted(
@@ -61,7 +61,7 @@ def session_asset_names(market: Market = US) -> list[str]:
         for key in graph.get_all_asset_keys()
         if key.path[0] == market.name
         and graph.get(key).partitions_def is not None
-        and graph.get(key).group_name != live.GROUP
+        and graph.get(key).group_name not in (live.GROUP, backtests.GROUP)
     )
 
 

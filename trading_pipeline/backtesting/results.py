@@ -31,6 +31,7 @@ from trading_pipeline.tables.backtests import (
     BACKTESTS,
     MONTE_CARLO,
     MONTE_CARLO_BANDS,
+    PARAMETER_SWEEPS,
     STRATEGY_COMPARISON,
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from trading_pipeline.research.performance.monte_carlo import MonteCarlo
     from trading_pipeline.research.performance.walk_forward import Choice
 
-SERVED = frozenset({BACKTEST_TRADES.name, WALK_FORWARD.name, MONTE_CARLO.name, STRATEGY_COMPARISON.name})
+SERVED = frozenset(
+    table.name for table in (BACKTEST_TRADES, WALK_FORWARD, MONTE_CARLO, PARAMETER_SWEEPS, STRATEGY_COMPARISON)
+)
 """Result tables that the warehouse has too; the others are read from the lake."""
 SEED = 20160314
 """Of the bootstrap that compares strategies, which belong to no one configuration."""

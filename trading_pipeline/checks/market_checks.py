@@ -36,6 +36,7 @@ from trading_pipeline.tables import (
     Table,
 )
 from trading_pipeline.universes import UNIVERSES, WATCHLIST, survivorship_coverage
+from trading_pipeline.world import World
 
 MOST_ISSUES = 0.02
 PAGES_READ = 20
@@ -381,7 +382,7 @@ def pages_are_whole(place_of: Callable[[Market, date], str]) -> Look:
         there = set(files.names_in(sight.world.settings, folder))
         missing = [session for session, place in places.items() if place.rpartition("/")[2] not in there]
         present = [session for session in sight.sessions if session not in set(missing)]
-        odd = [session for session in _spread(present) if _not_whole(sight, places[session])]
+        odd = [session for session in _spread(present) if not is_whole(sight.world, places[session])]
         return Finding(
             not missing and not odd,
             f"{say(f'{len(present)} pages are there.', 'No page of', pl.Series(missing, dtype=pl.Date))}"
@@ -399,10 +400,11 @@ def _spread(sessions: Sequence[date]) -> list[date]:
     return [sessions[place] for place in np.unique(places)]
 
 
-def _not_whole(sight: Sight, place: str) -> bool:
-    page = files.text_of(sight.world.settings, place)
-    marked = sight.world.name != "simulated" or "SIMULATED" in page
-    return not page.rstrip().endswith("</html>") or bool(_FETCHED.search(page)) or not marked
+def is_whole(world: World, place: str) -> bool:
+    """Whether the page at a place goes to its end, fetches nothing and says what is simulated."""
+    page = files.text_of(world.settings, place)
+    marked = world.name != "simulated" or "SIMULATED" in page
+    return page.rstrip().endswith("</html>") and not _FETCHED.search(page) and marked
 
 
 def say(fine: str, wrong: str, names: pl.Series) -> str:

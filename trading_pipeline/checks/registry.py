@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 
+from trading_pipeline.checks import backtest_checks as backtests
 from trading_pipeline.checks import judgement_checks as judgements
 from trading_pipeline.checks import live_checks as live
 from trading_pipeline.checks import market_checks as tables
 from trading_pipeline.checks import premarket_checks as premarket
 from trading_pipeline.checks import receipts
-from trading_pipeline.checks.factory import Check
+from trading_pipeline.checks.factory import Check, Results, Sight
 from trading_pipeline.reports.daily import place_of as briefing_place
 from trading_pipeline.reports.premarket.gather import place_of as premarket_place
 from trading_pipeline.reports.tearsheets.places import index_place
@@ -24,11 +25,19 @@ from trading_pipeline.tables import (
     RECEIVED_NEWS,
     RECEIVED_STATEMENTS,
 )
+from trading_pipeline.tables.backtests import (
+    BACKTEST_TRADES,
+    BACKTESTS,
+    MONTE_CARLO,
+    PARAMETER_SWEEPS,
+    STRATEGY_COMPARISON,
+    WALK_FORWARD,
+)
 from trading_pipeline.tables.live import ACCOUNTS, POSITIONS, TRADES
 
 WARN = dg.AssetCheckSeverity.WARN
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Check[Sight], ...] = (
     Check(
         "received_watchlist",
         "never_backdated",
@@ -320,6 +329,114 @@ CHECKS: tuple[Check, ...] = (
             ("daily_briefing", briefing_place),
             ("tearsheets", index_place),
             ("premarket_briefing", premarket_place),
+        )
+    ),
+)
+
+RESULT_CHECKS: tuple[Check[Results], ...] = (
+    Check(
+        BACKTESTS.name,
+        "accounts_add_up",
+        "Equity is the capital and all profits, and cash and positions at each close.",
+        backtests.accounts_add_up,
+    ),
+    Check(
+        BACKTESTS.name,
+        "no_revisions",
+        "No past session came to something else than the night before.",
+        backtests.no_revisions,
+        WARN,
+    ),
+    Check(
+        BACKTESTS.name,
+        "enough_coverage",
+        "Enough of the members have a bar; else the result flatters, and its watermark says so.",
+        backtests.enough_coverage,
+        WARN,
+    ),
+    Check(
+        BACKTESTS.name,
+        "as_configured",
+        "The result is of the configuration as its file is now.",
+        backtests.as_configured,
+        WARN,
+    ),
+    Check(BACKTESTS.name, "freshness", "The result reaches the last session with bars.", backtests.freshness, WARN),
+    Check(
+        WALK_FORWARD.name,
+        "tested_after_training",
+        "Windows are in order, each tested after its training, no session twice.",
+        backtests.tested_after_training,
+    ),
+    Check(
+        WALK_FORWARD.name,
+        "tests_join_up",
+        "The joined account is what the tests' returns come to.",
+        backtests.tests_join_up,
+    ),
+    Check(
+        MONTE_CARLO.name,
+        "quantiles_ascend",
+        "Quantiles and bands ascend, and probabilities are such.",
+        backtests.quantiles_ascend,
+    ),
+    Check(
+        MONTE_CARLO.name,
+        "median_within_bands",
+        "The bands end at the final returns, the median between the outer ones.",
+        backtests.median_within_bands,
+    ),
+    Check(
+        MONTE_CARLO.name,
+        "resamples_the_result",
+        "What is resampled is the stored result.",
+        backtests.resamples_the_result,
+        WARN,
+    ),
+    Check(
+        PARAMETER_SWEEPS.name,
+        "all_parts_there",
+        "Each part of the sweep is there and summed up; the last run of a sweep completes it.",
+        backtests.all_parts_there,
+        WARN,
+    ),
+    Check(
+        PARAMETER_SWEEPS.name,
+        "configured_set_swept",
+        "The parameters traded are among those swept.",
+        backtests.configured_set_swept,
+        WARN,
+    ),
+    Check(
+        PARAMETER_SWEEPS.name,
+        "not_isolated",
+        "The parameters traded are no lone peak among their neighbours.",
+        backtests.not_isolated,
+        WARN,
+    ),
+    Check(
+        STRATEGY_COMPARISON.name,
+        "every_pair_compared",
+        "Every two configurations with a result are compared.",
+        backtests.every_pair_compared,
+    ),
+    Check(
+        STRATEGY_COMPARISON.name,
+        "figures_in_bounds",
+        "Correlations and probabilities are such, and intervals begin at their low end.",
+        backtests.figures_in_bounds,
+    ),
+    *(
+        Check(
+            asset,
+            f"warehouse_agrees_on_{table.name}" if asset != table.name else "warehouse_agrees",
+            "The warehouse holds the rows of the lake.",
+            backtests.warehouse_agrees(table),
+        )
+        for asset, table in (
+            (BACKTESTS.name, BACKTESTS),
+            (BACKTESTS.name, BACKTEST_TRADES),
+            *((each.name, each) for each in (WALK_FORWARD, MONTE_CARLO, PARAMETER_SWEEPS, STRATEGY_COMPARISON)),
         )
     ),
 )

@@ -5,13 +5,18 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from trading_pipeline.checks.registry import CHECKS
+from trading_pipeline.checks.registry import CHECKS, RESULT_CHECKS
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import MARKETS
 from trading_pipeline.settings import load_settings
 from trading_pipeline.tables import ALL_TABLES, MARKET_DATA, Table
 
 TABLES: dict[str, Table] = {**ALL_TABLES, MARKET_DATA.name: MARKET_DATA}
+WRITTEN_WITH_ANOTHER = {
+    *("backtest_trades", "backtest_equity", "backtest_positions", "walk_forward_equity", "monte_carlo_bands"),
+    "sweep_pairs",
+}
+"""Tables that an asset writes beside the one it is named after."""
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +56,19 @@ def test_every_asset_has_a_check(specs: dict[dg.AssetKey, dg.AssetSpec], checked
 
 def test_every_table_shows_its_columns(specs: dict[dg.AssetKey, dg.AssetSpec]) -> None:
     for market in MARKETS:
-        for name, table in TABLES.items():
+        assert {name for name in TABLES if dg.AssetKey([market, name]) not in specs} == WRITTEN_WITH_ANOTHER
+        for name in TABLES.keys() - WRITTEN_WITH_ANOTHER:
+            table = TABLES[name]
             schema = specs[dg.AssetKey([market, name])].metadata["dagster/column_schema"]
             assert [column.name for column in schema.columns] == table.names
             assert all(column.description for column in schema.columns)
 
 
 def test_a_check_has_a_sentence_and_a_name_of_its_own() -> None:
-    names = [(check.asset, check.name) for check in CHECKS]
+    checks = (*CHECKS, *RESULT_CHECKS)
+    names = [(check.asset, check.name) for check in checks]
     assert len(set(names)) == len(names)
-    assert all(check.must.endswith(".") and check.look is not None for check in CHECKS)
+    assert all(check.must.endswith(".") and check.look is not None for check in checks)
 
 
 def test_the_markets_in_the_settings_are_switched_on() -> None:
@@ -68,8 +76,10 @@ def test_the_markets_in_the_settings_are_switched_on() -> None:
     definitions = build_definitions(load_settings(markets="asx"))
     repository = definitions.get_repository_def()
     running = {each.name for each in repository.sensor_defs if each.default_status is dg.DefaultSensorStatus.RUNNING}
-    assert running == {"alerts", "asx_catch_up", "asx_revisions", "inbox", "reaper", "run_failures"}
+    mine = {"asx_catch_up", "asx_revisions", "asx_configurations"}
+    assert running == {*mine, "alerts", "inbox", "reaper", "run_failures", "strategy_comparisons"}
     on_time = {
         each.name for each in repository.schedule_defs if each.default_status is dg.DefaultScheduleStatus.RUNNING
     }
-    assert on_time == {"asx_end_of_day", "asx_premarket", "asx_minutes", "asx_market_week", "lake_compaction"}
+    mine = {f"asx_{what}" for what in ("end_of_day", "premarket", "minutes", "market_week", "backtests", "sweeps")}
+    assert on_time == {*mine, "lake_compaction"}
