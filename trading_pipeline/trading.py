@@ -75,15 +75,17 @@ def trade(
     if begun is None:
         _wait_for_premarket(world, market, session, opens_at + PREMARKET_PATIENCE)
     began = world.now() if begun is None else begun.started_at
+    actions = actions_up_to(world.lake, market, session, began)
     inputs = read_inputs(
         world.lake,
         market,
         session,
         benchmark_id=world.index_of(market).benchmark,
-        held=_held_over(world, market, store, session, began),
+        held=_held_over(market, store, session, began, actions),
         stale_after=timedelta(seconds=world.settings.live_stale_seconds),
         # What the day began with: levels and biases made anew since then would make other decisions of the same bars.
         as_of=None if begun is None else began,
+        actions=actions,
     )
     ids = _symbols(world, market, provider, inputs.context.names)
     untold = inputs.context.names.filter(pl.col("instrument_id").is_in(sorted(inputs.managed - set(ids.values()))))
@@ -123,11 +125,12 @@ def _wait_for_premarket(world: World, market: Market, session: date, until: date
         world.sleep(BETWEEN_LOOKS.total_seconds())
 
 
-def _held_over(world: World, market: Market, store: LiveStore, session: date, began: datetime) -> pl.DataFrame:
+def _held_over(market: Market, store: LiveStore, session: date, began: datetime, actions: pl.DataFrame) -> pl.DataFrame:
     """[instrument_id, ticker] of what the book holds, or has orders for, from before `session`.
 
-    began: when the session was, or is about to be, begun. What was held or waited then is named for the rest of the
-    session, whatever became of it since: a loop that goes on follows the names that it began with.
+    began: when the session was, or is about to be, begun. actions: those that the session counts with. What was held
+    or waited then is named for the rest of the session, whatever became of it since: a loop that goes on follows the
+    names that it began with.
     """
     from trading_pipeline.research.ledger import ledger
 
@@ -136,7 +139,7 @@ def _held_over(world: World, market: Market, store: LiveStore, session: date, be
     orders, filled = orders.filter(earlier), fills.filter(earlier)
     prices = positions.filter(earlier).select("session", "instrument_id", price="market_price")
     before = calendar(market.exchange).offset(session, -1)
-    held = ledger(orders, filled, prices, [before], 0.0, actions_up_to(world.lake, market, session, began)).positions
+    held = ledger(orders, filled, prices, [before], 0.0, actions).positions
     then = working_orders(orders, events.filter(pl.col("at") < began), filled)
     now = working_orders(orders, events, fills)
     rows = [(item.order.instrument_id, item.order.ticker) for item in (*then, *now)]
@@ -172,8 +175,9 @@ def replay_session(
 
     opens_at = calendar(market.exchange).open_at(session)
     store = LiveStore(world.warehouse, book or book_of(market.name, session))
-    held = _held_over(world, market, store, session, opens_at) if resume else None
-    inputs, told = _replay_inputs(world, market, session, held)
+    actions = actions_up_to(world.lake, market, session)
+    held = _held_over(market, store, session, opens_at, actions) if resume else None
+    inputs, told = _replay_inputs(world, market, session, held, actions)
     stored = recorded_bars(world.lake.read(market.name, INTRADAY_BARS, session, session), world.intraday_priority)
     if stored.is_empty():
         provider = _minutes(world, "Receive intraday_bars of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")
@@ -190,12 +194,14 @@ def replay_session(
 
 
 def _replay_inputs(
-    world: World, market: Market, session: date, held: pl.DataFrame | None
+    world: World, market: Market, session: date, held: pl.DataFrame | None, actions: pl.DataFrame
 ) -> tuple[SessionInputs, dict[str, str]]:
     stale_after = timedelta(seconds=world.settings.live_stale_seconds)
     if world.lake.latest(market.name, PREMARKET_SNAPSHOTS, [session]).height:
         benchmark = world.index_of(market).benchmark
-        inputs = read_inputs(world.lake, market, session, benchmark_id=benchmark, held=held, stale_after=stale_after)
+        inputs = read_inputs(
+            world.lake, market, session, benchmark_id=benchmark, held=held, stale_after=stale_after, actions=actions
+        )
         provider = world.intraday_provider
         return inputs, _symbols(world, market, provider, inputs.context.names) if provider else {}
     provider = _minutes(world, "Materialize the premarket of the session, or set INTRADAY_PROVIDER and INTRADAY_FILES")

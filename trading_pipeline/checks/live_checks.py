@@ -14,8 +14,6 @@ import polars as pl
 
 from trading_pipeline.checks.factory import Finding, Look, Sight
 from trading_pipeline.checks.market_checks import say
-from trading_pipeline.research.bars.best_view import in_force
-from trading_pipeline.research.bars.daily import effective
 from trading_pipeline.tables import CORPORATE_ACTIONS, Table
 from trading_pipeline.tables.live import (
     ACCOUNTS,
@@ -163,20 +161,36 @@ def _ledger(sight: Sight) -> tuple[dict[str, pl.DataFrame], Ledger]:
 
 
 def _derived(sight: Sight, sessions: list[date]) -> Ledger:
-    """What the fills of the book come to at the end of each of the sessions."""
-    from trading_pipeline.research.ledger import ledger
+    """What the fills of the book come to at the end of each of the sessions.
+
+    With the actions that were known when the session began, as its loop counted with them: what became known later is
+    in the books of the sessions that began after it. The journal is that of the last of the sessions.
+    """
+    from trading_pipeline.live.inputs import actions_known
+    from trading_pipeline.research.ledger import Ledger, ledger
 
     stored = _store(sight).read_all((LIVE_SESSIONS, POSITIONS, TRADE_SIGNALS, ORDERS, FILLS))
     begun = stored[LIVE_SESSIONS.name].sort("session")
     prices = stored[POSITIONS.name].select("session", "instrument_id", price="market_price")
-    actions = in_force(sight.world.lake.read(sight.market.name, CORPORATE_ACTIONS), sight.world.as_of)
     cash = float(begun["equity"][0]) if begun.height else sight.world.settings.portfolio_value
-    return ledger(
-        stored[ORDERS.name],
-        stored[FILLS.name],
-        prices,
-        sessions,
-        cash,
-        effective(actions),
-        stored[TRADE_SIGNALS.name],
+    traded = pl.col("instrument_id").is_in(stored[FILLS.name]["instrument_id"].unique().implode())
+    versions = sight.world.lake.read(sight.market.name, CORPORATE_ACTIONS, predicate=traded)
+    began = dict(begun.select("session", "started_at").iter_rows())
+
+    def of(span: list[date], actions: pl.DataFrame) -> Ledger:
+        orders, fills, signals = (stored[table.name] for table in (ORDERS, FILLS, TRADE_SIGNALS))
+        return ledger(orders, fills, prices, span, cash, actions, signals)
+
+    # Sessions between which nothing became known are derived together.
+    spans: list[tuple[list[date], pl.DataFrame]] = []
+    for session in sorted(set(sessions)):
+        actions = actions_known(versions, began[session]).sort(pl.all())
+        if spans and spans[-1][1].equals(actions):
+            spans[-1][0].append(session)
+        else:
+            spans.append(([session], actions))
+    parts = [of(*span) for span in spans] or [of([], actions_known(versions))]
+    return Ledger(
+        parts[-1].journal,
+        *(pl.concat([getattr(part, name) for part in parts]) for name in ("positions", "trades", "accounts")),
     )

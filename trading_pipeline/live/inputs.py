@@ -90,15 +90,17 @@ def read_inputs(
     delisted: frozenset[str] = frozenset(),
     stale_after: timedelta = STALE_AFTER,
     as_of: datetime | None = None,
+    actions: pl.DataFrame | None = None,
 ) -> SessionInputs:
     """The inputs of a session from the tables that the morning left in the lake.
 
     followed: `FOLLOWED`, the names to follow; None: those that have a snapshot of the session. held: [instrument_id,
     ticker] of what the book holds or has orders for; those of them that are not followed anyway are managed.
     benchmark_id: the index, which is followed beside them and never traded. delisted: instruments whose orders are
-    over. as_of: versions published up to that moment; None: the latest. Sectors and the level of the index are those
-    that were known at the session's premarket moment, whatever `as_of` is: a session that goes on, or is replayed, is
-    given the same. `InputRefused` where there is nobody to follow.
+    over. as_of: versions published up to that moment; None: the latest. actions: those that move what is held; None:
+    `actions_up_to` the session, as known by `as_of`. Sectors and the level of the index are those that were known at
+    the session's premarket moment, whatever `as_of` is: a session that goes on, or is replayed, is given the same.
+    `InputRefused` where there is nobody to follow.
     """
     exchange = calendar(market.exchange)
     before = exchange.offset(exchange.require(session), -1)
@@ -135,17 +137,25 @@ def read_inputs(
         bands=levels.select(_LEVELS),
         delisted=delisted,
         managed=frozenset(managed["instrument_id"]),
-        actions=actions_up_to(lake, market, session, as_of),
+        actions=actions_up_to(lake, market, session, as_of) if actions is None else actions,
         facts=facts,
         remarks=tuple(remarks),
     )
 
 
-def actions_up_to(lake: Lake, market: Market, session: date, as_of: datetime | None = None) -> pl.DataFrame:
-    """[session, instrument_id, kind, value] of splits and payments up to the session, in the version of each that was
-    in force at `as_of`; None: the latest."""
-    rows = in_force(lake.read(market.name, CORPORATE_ACTIONS, last=session), as_of)
-    return effective(rows).select("session", "instrument_id", "kind", "value")
+def actions_up_to(lake: Lake, market: Market, session: date, known_by: datetime | None = None) -> pl.DataFrame:
+    """[session, instrument_id, kind, value] of splits and payments up to the session, as `actions_known`."""
+    return actions_known(lake.read(market.name, CORPORATE_ACTIONS, last=session), known_by)
+
+
+def actions_known(versions: pl.DataFrame, known_by: datetime | None = None) -> pl.DataFrame:
+    """[session, instrument_id, kind, value] of the actions a book counts with: the version of each that we had
+    received by `known_by`; None: the latest.
+
+    versions: rows of `corporate_actions`. Not what the public could know by then: an action that is first received in
+    the evening of its ex-date counts as public since the open, and a session that began after it knew nothing of it.
+    """
+    return effective(in_force(versions, known_by, "known_at")).select("session", "instrument_id", "kind", "value")
 
 
 def inputs_from_minutes(
