@@ -37,7 +37,10 @@ class Accounts:
 
 
 def checked_by_vectorbt(orders: pl.DataFrame, last: Floats, days: Days, capital: float, start: int) -> Accounts:
-    """vectorbt's accounts of the fills; `AccountingError` where they differ from the walk's by more than TOLERANCE.
+    """The walk's accounts; `AccountingError` where vectorbt's of the same fills differ by more than TOLERANCE.
+
+    The walk's, because vectorbt's last digits depend on what it is lent, and so on fills that are yet to come: a
+    session that is added must not move those before it.
 
     orders: as `Orders.frame` tells them. last: sessions x instruments, what positions are valued at. start: row of the
     first session.
@@ -48,9 +51,10 @@ def checked_by_vectorbt(orders: pl.DataFrame, last: Floats, days: Days, capital:
         equity = cash = np.full(rows, capital)
     else:
         equity, cash = _vectorbt(orders, last, capital, start)
-    told = Accounts((equity - debits)[start:], (cash - debits)[start:])
-    for name, theirs, ours in (("equity", told.equity, days.equity[start:]), ("cash", told.cash, days.cash[start:])):
-        off = np.abs(theirs - ours) / np.maximum(np.abs(days.equity[start:]), 1e-300)
+    told = Accounts(days.equity[start:], days.cash[start:])
+    equity, cash = (equity - debits)[start:], (cash - debits)[start:]
+    for name, theirs, ours in (("equity", equity, told.equity), ("cash", cash, told.cash)):
+        off = np.abs(theirs - ours) / np.maximum(np.abs(told.equity), 1e-300)
         if not (off <= TOLERANCE).all():
             row = int(np.argmax(~(off <= TOLERANCE)))
             raise AccountingError(

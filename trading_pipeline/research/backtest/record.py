@@ -193,8 +193,8 @@ def _days(
             "equity": equity,
             "cash": accounts.cash,
             "return": change,
-            "gross": np.abs(value).sum(axis=1) / equity,
-            "net": value.sum(axis=1) / equity,
+            "gross": _summed(np.abs(value)) / equity,
+            "net": _summed(value) / equity,
             "turnover": traded / 2 / equity,
             "fees": by_session(pl.col("fees")),
             "slippage": by_session(pl.col("slippage")),
@@ -204,6 +204,11 @@ def _days(
             "coverage": coverage.by_session,
         }
     )
+
+
+def _summed(values: Floats) -> Floats:
+    """The sum of each row, one name after the other: a name that comes later, and holds nothing, moves no digit."""
+    return np.asarray(np.cumsum(values, axis=1)[:, -1])
 
 
 def _positions(panel: MarketPanel, days: Days) -> pl.DataFrame:

@@ -17,9 +17,11 @@ from trading_pipeline.research.backtest.accounting import checked_by_vectorbt
 from trading_pipeline.research.backtest.configuration import Configuration
 from trading_pipeline.research.backtest.record import Days
 from trading_pipeline.research.market_panel import MarketPanel
+from trading_pipeline.research.panel import Panel
 from trading_pipeline.research.strategies.base import SignalResult
 
 Maker = Callable[..., Any]
+NONE = float("nan")
 COSTS = "fees_bps = 7.0\nborrow_rate = 0.3\ndelisting_haircut = 0.4\n"
 SLIPPAGES = (
     'slippage = { kind = "fixed", bps = 11.0 }',
@@ -141,6 +143,42 @@ def test_the_same_configuration_gives_the_same_bytes(drawn: Maker, configured: M
         for name in left.columns:
             if left.schema[name].is_float():
                 assert left[name].to_numpy().tobytes() == right[name].to_numpy().tobytes()
+
+
+@pytest.mark.parametrize("sizing", [{"allocation": "gross_exposure = 2.0"}, {"risk": ""}], ids=["allocation", "risk"])
+def test_a_session_or_a_name_that_is_added_moves_no_digit_of_the_days_before(
+    drawn: Maker, configured: Maker, sizing: dict[str, str]
+) -> None:
+    """With shorts, for which vectorbt is lent money: how much depends on fills that are yet to come."""
+    panel = drawn(6, sessions=160, names=11)
+    configuration = configured(costs=COSTS, capital="100_000.0", **sizing)
+    signals = random_signals(panel, 6, shorts=True)
+    whole = run(panel, signals, configuration)
+    assert {"long", "short"} == set(whole.trades["side"])
+    for rows in range(40, 160, 30):
+        earlier = SignalResult(**{name: values[:rows] for name, values in vars(signals).items()})
+        assert run(panel.until(rows), earlier, configuration).days.equals(whole.days[:rows])
+
+    # Seven names, each in the alphabet before another one, of whom the last session brings the first bar.
+    ids = [*panel.axes.instrument_ids, *(f"{name}b" for name in panel.axes.instrument_ids[:7])]
+    places = np.argsort(ids)
+
+    def wider(values: np.ndarray) -> np.ndarray:
+        none = np.full((len(values), 7), NONE if values.dtype.kind == "f" else False)
+        return np.concatenate([values, none], axis=1)[:, places]
+
+    names = ("open", "high", "low", "close", "volume", "member")
+    arrays = {name: wider(getattr(panel, name)) for name in names}
+    for name in names:
+        arrays[name][-1, np.isin(places, range(11, 18))] = True if name == "member" else 10.0
+    listed = replace(
+        panel,
+        axes=Panel(panel.axes.sessions, [ids[place] for place in places]),
+        last_bars=np.append(panel.last_bars, np.full(7, -1))[places],
+        **arrays,
+    )
+    more = SignalResult(**{name: wider(values) for name, values in vars(signals).items()})
+    assert run(listed, more, configuration).days[:-1].equals(whole.days[:-1])
 
 
 def test_nothing_signalled_is_nothing_traded(drawn: Maker, configured: Maker, signalled: Maker) -> None:
