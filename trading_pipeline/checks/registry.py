@@ -10,6 +10,7 @@ from trading_pipeline.checks import live_checks as live
 from trading_pipeline.checks import market_checks as tables
 from trading_pipeline.checks import premarket_checks as premarket
 from trading_pipeline.checks import receipts
+from trading_pipeline.checks import robustness_checks as robustness
 from trading_pipeline.checks.factory import Check, Results, Sight
 from trading_pipeline.reports.daily import place_of as briefing_place
 from trading_pipeline.reports.premarket.gather import place_of as premarket_place
@@ -366,65 +367,65 @@ RESULT_CHECKS: tuple[Check[Results], ...] = (
         WALK_FORWARD.name,
         "tested_after_training",
         "Windows are in order, each tested after its training, no session twice.",
-        backtests.tested_after_training,
+        robustness.tested_after_training,
     ),
     Check(
         WALK_FORWARD.name,
         "tests_join_up",
         "The joined account is what the tests' returns come to.",
-        backtests.tests_join_up,
+        robustness.tests_join_up,
     ),
     Check(
         MONTE_CARLO.name,
         "quantiles_ascend",
         "Quantiles and bands ascend, and probabilities are such.",
-        backtests.quantiles_ascend,
+        robustness.quantiles_ascend,
     ),
     Check(
         MONTE_CARLO.name,
         "median_within_bands",
         "The bands end at the final returns, the median between the outer ones.",
-        backtests.median_within_bands,
+        robustness.median_within_bands,
     ),
     Check(
         MONTE_CARLO.name,
         "resamples_the_result",
         "What is resampled is the stored result.",
-        backtests.resamples_the_result,
+        robustness.resamples_the_result,
         WARN,
     ),
     Check(
         PARAMETER_SWEEPS.name,
         "all_parts_there",
         "Each part of the sweep is there and summed up; the last run of a sweep completes it.",
-        backtests.all_parts_there,
+        robustness.all_parts_there,
         WARN,
     ),
     Check(
         PARAMETER_SWEEPS.name,
         "configured_set_swept",
         "The parameters traded are among those swept.",
-        backtests.configured_set_swept,
+        robustness.configured_set_swept,
         WARN,
     ),
     Check(
         PARAMETER_SWEEPS.name,
         "not_isolated",
         "The parameters traded are no lone peak among their neighbours.",
-        backtests.not_isolated,
+        robustness.not_isolated,
         WARN,
     ),
     Check(
         STRATEGY_COMPARISON.name,
         "every_pair_compared",
         "Every two configurations with a result are compared.",
-        backtests.every_pair_compared,
+        robustness.every_pair_compared,
     ),
     Check(
         STRATEGY_COMPARISON.name,
         "figures_in_bounds",
         "Correlations and probabilities are such, and intervals begin at their low end.",
-        backtests.figures_in_bounds,
+        robustness.figures_in_bounds,
     ),
     *(
         Check(

@@ -15,9 +15,9 @@ import pytest
 from trading_pipeline.automation import backtest_runs, jobs
 from trading_pipeline.backtesting.configurations import found
 from trading_pipeline.backtesting.sweeps import parts_of
-from trading_pipeline.checks.backtest_checks import FAR_BELOW
 from trading_pipeline.checks.factory import Finding, Results
 from trading_pipeline.checks.registry import RESULT_CHECKS
+from trading_pipeline.checks.robustness_checks import FAR_BELOW
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import US
 from trading_pipeline.sessions import calendar
@@ -164,7 +164,7 @@ def test_something_was_there_to_look_at(sound_world: World) -> None:
     assert seen["strategy_comparison/every_pair_compared"]["pairs"] == 1
 
 
-NOUGHT = {"closes_apart", "out_of_order", "wrong", "incomplete", "without", "missing", "extra"}
+NOUGHT = {"closes_apart", "out_of_order", "wrong", "incomplete", "without"}
 
 
 def test_a_part_of_a_sweep_says_that_the_others_are_not_there_yet(sound: Sound) -> None:
