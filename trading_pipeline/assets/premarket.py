@@ -113,7 +113,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
             group_name=GROUP,
             kinds={"polars", "deltalake"},
             owners=OWNERS,
-            code_version="1",
+            code_version="2",
             description=_SAYS[table],
             metadata=definition_metadata(table, market),
             partitions_def=partitions,
@@ -184,7 +184,7 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         PREMARKET_SNAPSHOTS,
         group=GROUP,
         kinds={"polars", "deltalake", "postgres"},
-        code_version="1",
+        code_version="2",
         description=(
             "What to expect of each watched name before the open: where it stands by day, week and month, the bands of "
             "its 5-minute prices, yesterday's levels, the gap and the premarket volume. Taken at the premarket moment; "
