@@ -231,13 +231,16 @@ class Configuration(_Part):
         """sha256, in hex, of all that decides the result: the same hash gives the same result, bit for bit.
 
         Name, title, chunks, order and comments decide nothing. Where entries are sized by risk, the version of the
-        market's limits is part of it.
+        market's limits is part of it; where by allocation, that its limits forbid short selling.
         """
-        content = self.model_dump(mode="json", exclude={"name", "title", "sweep_chunks"})
-        if self.risk is not None:
-            from trading_pipeline.research.risk import load_limits
+        from trading_pipeline.research.risk import load_limits
 
-            content["limits"] = load_limits(self.market).version
+        content = self.model_dump(mode="json", exclude={"name", "title", "sweep_chunks"})
+        limits = load_limits(self.market)
+        if self.risk is not None:
+            content["limits"] = limits.version
+        elif not limits.market.short_selling:
+            content["short_selling"] = False
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -30,6 +30,9 @@ from trading_pipeline.research.strategies.base import SignalResult, StrategyErro
 
 T = TypeVar("T")
 
+NO_SHORTS = ("short_selling", "Short selling is not allowed.")
+"""What `research.risk.sized` says of a short where the market's limits forbid it."""
+
 
 class Decisions:
     """What is wished, one element an instrument, and what was refused; orders go to the book.
@@ -49,7 +52,9 @@ class Decisions:
         self.panel = market.panel
         given = configuration.allocation
         self.allocator = allocator_of(given) if allocator is None and given is not None else allocator
-        self.limits: Limits | None = load_limits(configuration.market) if configuration.risk else None
+        limits = load_limits(configuration.market)
+        self.limits: Limits | None = limits if configuration.risk else None
+        self.short_selling = limits.market.short_selling
         self.longs = signals.entries & ~signals.exits
         self.shorts = signals.short_entries & ~signals.short_exits
         self.wish = np.zeros(self.panel.shape[1])
@@ -75,7 +80,20 @@ class Decisions:
         if self.limits is not None:
             self._by_risk(row, equity, np.flatnonzero(fresh), self.limits)
         else:
+            if not self.short_selling:
+                fresh &= ~self._refused_shorts(row, fresh)
             self._by_allocation(row, equity, fresh)
+
+    def _refused_shorts(self, row: int, fresh: Mask) -> Mask:
+        """Which of the new wishes are shorts: refused, and wished no longer, as sizing by risk refuses them.
+
+        A long entry that waits is given up, as a position that is held was.
+        """
+        shorts = fresh & (self.wish < 0)
+        self.refuse(row, np.flatnonzero(shorts), *NO_SHORTS)
+        self.wish[shorts] = 0.0
+        self.book.cancel(shorts & (self.book.shares == 0))
+        return shorts
 
     def _leave(self, row: int) -> None:
         """Exits: signals, and who has left the universe."""

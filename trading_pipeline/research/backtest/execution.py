@@ -18,9 +18,10 @@ Orders on a session without a bar, or beyond the share of its volume that may be
 position as long as it takes, those that open one for `carry_sessions`, and then they are dropped. What the account
 cannot carry does not wait. A position that is turned round is closed first, and opened the other way as another trade.
 
-Entries are of members with a bar. Between two rebalancings an entry is opened at once, from what is free, and the other
-positions stay as they are. With an allocation, an entry that found no money or no history stays wished and is asked
-again at each rebalancing until its exit; sized by risk, it is refused for good.
+Entries are of members with a bar; short ones are refused where the market's limits forbid short selling, and what is
+held or waits the other way is given up for them all the same. Between two rebalancings an entry is opened at once, from
+what is free, and the other positions stay as they are. With an allocation, an entry that found no money or no history
+stays wished and is asked again at each rebalancing until its exit; sized by risk, it is refused for good.
 
 Whole shares are shares of the panel's total-return basis.
 """

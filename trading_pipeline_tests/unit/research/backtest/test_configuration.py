@@ -94,6 +94,21 @@ def test_hash_of_risk_sizing_holds_the_version_of_the_limits(monkeypatch: pytest
     assert configuration.hash != before
 
 
+def test_hash_of_an_allocation_holds_that_short_selling_is_forbidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    from trading_pipeline.research import risk
+
+    configuration = parse_configuration(WHOLE)
+    before, limits = configuration.hash, risk.load_limits("us")
+    assert limits.market.short_selling
+    monkeypatch.setattr(risk, "load_limits", lambda market: replace(limits, version="another"))
+    assert configuration.hash == before
+    changed = replace(limits, market=replace(limits.market, short_selling=False))
+    monkeypatch.setattr(risk, "load_limits", lambda market: changed)
+    assert configuration.hash != before
+
+
 def test_parameters_can_be_changed_and_are_checked() -> None:
     configuration = parse_configuration(WHOLE)
     other = configuration.with_parameters(formation=189)

@@ -326,6 +326,53 @@ def test_what_risk_refuses_is_told_with_its_reason(told: Maker, signalled: Maker
     ]
 
 
+SHORTS = ("short", "short_selling", "Short selling is not allowed.")
+
+
+@pytest.mark.parametrize("sized", [{"allocation": 'rebalance = "daily"'}, {"risk": "", "capital": "1_000_000.0"}])
+def test_a_market_without_short_selling_refuses_shorts_however_they_are_sized(
+    told: Maker, signalled: Maker, configured: Maker, sized: dict[str, str]
+) -> None:
+    panel = told(open={name: [50.0] * 8 for name in "ABC"})
+    signals = signalled(panel, [("A", 2)], shorts=[("B", 2), ("C", 4)], stop=0.02)
+    record = run(panel, signals, configured(market="asx", **sized))
+    assert {(each[1], each[2]) for each in fills(record)} == {("A", "buy")}
+    assert record.refused.select("session", "instrument_id", "side", "refused_by", "refused_because").rows() == [
+        (record.days["session"][2], "B", *SHORTS),
+        (record.days["session"][4], "C", *SHORTS),
+    ]
+    assert {each[1] for each in fills(run(panel, signals, configured(**sized)))} == {"A", "B", "C"}
+
+
+def test_a_holding_that_may_not_be_turned_round_is_sold_and_may_be_bought_again(
+    told: Maker, signalled: Maker, configured: Maker
+) -> None:
+    panel = told(open={"A": [50.0] * 10, "B": [50.0] * 10})
+    signals = signalled(panel, [("A", 2), ("B", 2), ("A", 6)], shorts=[("A", 4)])
+    record = run(panel, signals, configured(market="asx", capital="100_000.0"))
+    assert [(each[0], *each[2:4], each[5]) for each in fills(record) if each[1] == "A"] == [
+        ("2020-01-06", "buy", 1000, "entry"),
+        ("2020-01-08", "sell", 1000, "exit_signal"),
+        ("2020-01-10", "buy", 1000, "entry"),
+    ]
+    # Its weight is nobody else's: B stays as it is, and what was A's is free for A.
+    assert [each[3] for each in fills(record) if each[1] == "B"] == [1000]
+    assert record.refused.select("instrument_id", "side", "refused_by", "refused_because").rows() == [("A", *SHORTS)]
+
+
+@pytest.mark.parametrize("sized", [{}, {"risk": ""}])
+def test_a_long_entry_that_waits_is_given_up_for_a_short_that_is_refused(
+    told: Maker, signalled: Maker, configured: Maker, sized: dict[str, str]
+) -> None:
+    panel = told(open={"A": [50.0] * 8}, volume={"A": [1e6, 1e6, 1e6, 0.0, 1e6, 1e6, 1e6, 1e6]})
+    asked = {"market": "asx", "capital": "100_000.0", "execution": "max_volume_share = 0.5", **sized}
+    late = run(panel, signalled(panel, [("A", 2)], stop=0.02), configured(**asked))
+    assert [each[:3] for each in fills(late)] == [("2020-01-07", "A", "buy")]
+    turned = run(panel, signalled(panel, [("A", 2)], shorts=[("A", 3)], stop=0.02), configured(**asked))
+    assert fills(turned) == []
+    assert turned.refused["refused_by"].to_list() == ["short_selling"]
+
+
 def test_sectors_of_the_panel_have_budgets_of_their_own(told: Maker, signalled: Maker, configured: Maker) -> None:
     names = [f"N{each:02d}" for each in range(12)]
     sectors = np.tile(np.arange(12.0) % 3, (6, 1))
