@@ -65,6 +65,7 @@ def test_a_volume_of_zero_is_known_to_be_none_and_a_price_contradicts_it(whole):
     volume, has_price = pl.col("premarket_volume"), pl.col("price").is_not_null()
     assert levels.filter(has_price & volume.is_null()).height and levels.filter(~has_price & (volume == 0)).height
     assert levels.filter(has_price)["premarket_volume"].min() > 0
+    assert levels.filter(~has_price & (volume > 0)).is_empty()
 
 
 def test_a_range_is_what_its_sessions_are_one_by_one(hard, whole):

@@ -238,6 +238,29 @@ def test_of_two_providers_the_first_voice_is_heard():
         assert told["price"].to_list() == [price]
 
 
+@pytest.mark.parametrize("lacking", ["this morning", "on time", "5 minutes"])
+@pytest.mark.parametrize("priority", [["first", "second"], []])
+def test_a_voice_that_tells_nothing_of_the_morning_leaves_it_to_the_next(lacking, priority):
+    """The first one tells yesterday; its premarket bars are missing or too late, or the next one's are of minutes."""
+    yesterday = fives(SESSIONS[-2], 0, [100.0 + step % 3 for step in range(78)])
+    silent = yesterday
+    if lacking == "on time":
+        late = fives(TODAY, 120, [111.0, 112.0]).with_columns(pl.col("available_at", "known_at") + timedelta(hours=1))
+        silent = INTRADAY_BARS.conform(pl.concat([yesterday, late]))
+    heard = fives(TODAY, 120, [101.0, 103.0], volume=[400.0, 600.0])
+    if lacking == "5 minutes":
+        heard = heard.with_columns(interval=pl.lit("1m"))
+    told = [silent.with_columns(provider=pl.lit("first")), heard.with_columns(provider=pl.lit("second"))]
+    watched = pl.DataFrame({"session": [TODAY], "instrument_id": [NAME], "ticker": ["A"]})
+    for bars in (told, told[::-1]):
+        [row] = snapshots(
+            daily([100.0]), NO_ACTIONS, INTRADAY_BARS.conform(pl.concat(bars)), NO_INDICATORS, watched, DAYS,
+            moments([TODAY]), priority=priority,
+        ).iter_rows(named=True)  # fmt: skip
+        assert (row["price"], row["premarket_high"], row["premarket_volume"]) == (103.0, 103.0, 1000.0)
+        assert row["anchored_mean"] == pytest.approx((78 * 101.0 + 101.0 + 103.0) / 80), "with yesterday's first voice"
+
+
 def test_a_forming_bar_is_not_looked_at_and_the_latest_version_counts():
     bars = fives(TODAY, 120, [101.0, 102.0])
     revised = bars[1:].with_columns(pl.col("close") + 1, known_at=pl.col("known_at") + timedelta(minutes=1))
