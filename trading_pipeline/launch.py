@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from trading_pipeline.automation.again import Step
+    from trading_pipeline.research.backtest import Configuration
 
 STORAGE_URL = "DAGSTER_POSTGRES_URL"
 HOME = "DAGSTER_HOME"
@@ -198,34 +199,50 @@ class Site:
     def backtest(self, market: Market, names: Sequence[str] | None = None) -> list[RunFailed]:
         """Compute the backtests of a market, their sweeps and their comparison; the failures, one a run that failed.
 
-        names: of these configurations; None: of all whose stored result is not theirs on the data there are now.
+        names: of these configurations, all anew, and nobody else's file is a failure. None: of all, what was not
+        computed on the data there are now, or failed when it was computed last. `UnknownName` lists the known ones.
         """
         from trading_pipeline.automation import backtest_runs
         from trading_pipeline.backtesting.configurations import found
-        from trading_pipeline.backtesting.inputs import data_as_of
-        from trading_pipeline.backtesting.results import latest_results, up_to_date
-        from trading_pipeline.backtesting.sweeps import parts_of
 
         told = found(self.settings)
         own = backtest_runs.registered(self.instance, market, told)
+        failures: list[RunFailed] = []
         if names is None:
-            stored = {row["configuration"]: row for row in latest_results(self.world, market).iter_rows(named=True)}
-            newest, last = data_as_of(self.world, market), self.world.latest_session(market)
-            done = backtest_runs.computed(self.instance, market)
-            names = [
-                name
+            current = self._backtested(market, own)
+            runs = [
+                run
                 for name, each in own.items()
-                if name not in done or name not in stored or not up_to_date(stored[name], each, last, newest)
+                for run in backtest_runs.runs_of(market, each)
+                if name not in current or not backtest_runs.succeeded(self.instance, *run)
             ]
-        failures = [RunFailed(fault, "Mend the file") for fault in told.faults]
-        for name in names:
-            runs = [(backtest_runs.backtests_name(market), name)]
-            runs += [(backtest_runs.sweeps_name(market), part) for part in parts_of(own[name])]
-            failures += [failure for job, key in runs if (failure := self._failure_of(job, key)) is not None]
+            failures += [RunFailed(fault, "Mend the file") for fault in told.faults]
+        else:
+            unknown = [name for name in names if name not in own]
+            if unknown:
+                raise UnknownName.of("configuration", unknown[0], own)
+            runs = [run for name in names for run in backtest_runs.runs_of(market, own[name])]
+        failures += [failure for job, key in runs if (failure := self._failure_of(job, key)) is not None]
         if backtest_runs.overdue(self.instance, market):
             failure = self._failure_of(backtest_runs.comparison_name(market))
             failures += [failure] if failure is not None else []
         return failures
+
+    def _backtested(self, market: Market, configurations: Mapping[str, Configuration]) -> set[str]:
+        """Names of the configurations whose stored result is theirs on the data there are."""
+        from trading_pipeline.backtesting.inputs import data_as_of
+        from trading_pipeline.backtesting.results import latest_results, up_to_date
+        from trading_pipeline.tables import DAILY_BARS
+
+        sessions = self.world.lake.sessions(market.name, DAILY_BARS)
+        newest = data_as_of(self.world, market)
+        return {
+            row["configuration"]
+            for row in latest_results(self.world, market).iter_rows(named=True)
+            if row["configuration"] in configurations
+            and sessions
+            and up_to_date(row, configurations[row["configuration"]], sessions[-1], newest)
+        }
 
     def _failure_of(self, job_name: str, partition: str | None = None) -> RunFailed | None:
         try:

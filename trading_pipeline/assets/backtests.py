@@ -205,4 +205,34 @@ def build(market: Market) -> list[dg.AssetsDefinition]:
         rows = publish_comparison(world, market, names)
         return dg.MaterializeResult(metadata={"dagster/row_count": rows.height, "configurations": len(names)})
 
-    return [backtests, walk_forward, monte_carlo, parameter_sweeps, strategy_comparison]
+    @dg.asset(
+        name=REPORTS,
+        key_prefix=market.name,
+        deps=[
+            *(dg.AssetDep(key_of(market, table.name)) for table in (BACKTESTS, WALK_FORWARD, MONTE_CARLO)),
+            *upstream(PARAMETER_SWEEPS),
+        ],
+        group_name=GROUP,
+        owners=OWNERS,
+        kinds={"html"},
+        code_version="1",
+        description=(
+            "A configuration's result on one page: what it came to and how far to believe it, equity and drawdown "
+            "beside the benchmark, months, trades, parameter map, walk-forward, what else might have come, costs, the "
+            "configuration in full. Opens without a network, on a phone too."
+        ),
+        partitions_def=own,
+        required_resource_keys={WORLD},
+    )
+    def backtest_reports(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        from trading_pipeline.backtesting.configurations import configuration_named
+        from trading_pipeline.reports.backtests import backtest_page, gather, place_of
+        from trading_pipeline.storage import files
+
+        world = world_of(context)
+        name = context.partition_key
+        page = backtest_page(gather(world, market, configuration_named(world.settings, name)))
+        address = files.put_text(world.settings, place_of(market, name), page)
+        return dg.MaterializeResult(metadata={"page": dg.MetadataValue.url(address), "bytes": len(page.encode())})
+
+    return [backtests, walk_forward, monte_carlo, parameter_sweeps, strategy_comparison, backtest_reports]

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from trading_pipeline.backtesting.results import latest_results
 from trading_pipeline.markets import Market
+from trading_pipeline.reports.backtests.gather import folder_of, place_of
 from trading_pipeline.research.performance.measures import METRICS, Metric
+from trading_pipeline.storage import files
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ def summary(world: World, market: Market, configuration: str | None = None) -> R
         rows = [row for row in rows if row["configuration"] == configuration]
         if not rows:
             return Text(f"{configuration}: there is no result.")
-        return Group(_headline(market, rows[0]), _metrics(rows[0]), *_warnings(rows))
+        page = place_of(market, configuration)
+        told = f"{world.settings.lake_root}/{page}" if files.has_file(world.settings, page) else "none was written"
+        return Group(_headline(market, rows[0]), _metrics(rows[0]), *_warnings(rows), _listed("Page", told))
     if not rows:
         return Text("No configuration was backtested.")
     table = Table(title=f"Backtests, {market.name}, to {max(row['session'] for row in rows)}", title_justify="left")
@@ -36,7 +40,12 @@ def summary(world: World, market: Market, configuration: str | None = None) -> R
         table.add_column(known[name].title, justify="right")
     for row in sorted(rows, key=lambda row: (-(row["sharpe"] if row["sharpe"] is not None else -1e9), row["title"])):
         table.add_row(row["configuration"], *(worded(known[name], row[name]) for name in COLUMNS))
-    return Group(table, *_warnings(rows))
+    pages = set(files.names_in(world.settings, folder_of(market)))
+    named = [row["configuration"] for row in rows if f"{row['configuration']}.html" in pages]
+    told = f"{world.settings.lake_root}/{folder_of(market)}/" if named else "none was written"
+    if 0 < len(named) < len(rows):
+        told += f" ({', '.join(named)})"
+    return Group(table, *_warnings(rows), _listed("Pages", told))
 
 
 def worded(metric: Metric, value: Any) -> str:
@@ -71,6 +80,12 @@ def _metrics(row: dict[str, Any]) -> RenderableType:
         if metric.unit != "row":
             table.add_row(metric.title, worded(metric, row[metric.name]), metric.description)
     return table
+
+
+def _listed(label: str, text: str) -> RenderableType:
+    from rich.text import Text
+
+    return Text.assemble((f"{label:<10}", "bold"), text)
 
 
 def _warnings(rows: list[dict[str, Any]]) -> list[RenderableType]:
