@@ -111,12 +111,16 @@ def run(console: Console, wanted: str | None) -> None:
         for name, session in sessions.items():
             try:
                 done[name] = site.bring_up_to_date(market_named(name), session)
+            except RunFailed as error:
+                failures.append(error)
+                continue
+            try:
                 ahead = site.prepare(market_named(name), done[name])
                 if ahead is not None:
                     prepared[name] = ahead
-                failures += site.backtest(market_named(name))
             except RunFailed as error:
                 failures.append(error)
+            failures += site.backtest(market_named(name))
         pages = [
             page
             for name, session in done.items()
@@ -209,6 +213,8 @@ def backtest(console: Console, configuration: str) -> None:
     with _prepared(settings, console) as site:
         failures = site.backtest(market, [chosen.name])
         page = site.backtests_summary(market, chosen.name)
+    for failure in failures[1:]:
+        _say_error(str(failure))
     if failures:
         raise failures[0]
     console.print(page)

@@ -33,8 +33,9 @@ from trading_pipeline.world import World
 if TYPE_CHECKING:
     from trading_pipeline.research.backtest import Configuration
 
-NIGHTLY = "30 21 * * *"
-SWEEPS_NIGHTLY = "0 22 * * *"
+SWEEPS_NIGHTLY = "30 21 * * *"
+NIGHTLY = "0 22 * * *"
+PARTITION = "dagster/partition"
 LEADERBOARD = dg.AssetKey([MARTS, "strategy_leaderboard"])
 
 
@@ -74,6 +75,20 @@ def jobs(market: Market) -> tuple[Any, ...]:
     )
 
 
+def runs_of(market: Market, configuration: Configuration) -> list[tuple[str, str]]:
+    """Job and partition of each run that a configuration takes, its sweep first: the page shows the sweep's map."""
+    return [
+        *((sweeps_name(market), part) for part in parts_of(configuration)),
+        (backtests_name(market), configuration.name),
+    ]
+
+
+def succeeded(instance: dg.DagsterInstance, job: str, partition: str) -> bool:
+    """Whether the last run of a job for a partition ended well, whoever started it."""
+    last = instance.get_run_records(dg.RunsFilter(job_name=job, tags={PARTITION: partition}), limit=1)
+    return bool(last) and last[0].dagster_run.status is dg.DagsterRunStatus.SUCCESS
+
+
 def registered(instance: dg.DagsterInstance, market: Market, told: Found) -> dict[str, Configuration]:
     """Make the partitions those of the configurations there are; the configurations of the market, by name.
 
@@ -105,7 +120,7 @@ def sensor(
         default_status=status,
         description="Backtest configurations: a file that is added or changed is registered and backtested.",
     )
-    def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def tick(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         from trading_pipeline.automation.sensors import request_of
 
         world = open_world()
@@ -117,23 +132,34 @@ def sensor(
             world.close()
         for fault in told.faults:
             context.log.warning(fault)
+        if not begun:
+            return dg.SensorResult(skip_reason=_skipped("There are no bars yet to backtest on.", told))
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        changed = {name: each for name, each in own.items() if seen.get(name) != each.hash}
-        if not begun or not changed:
-            faults = f" {len(told.faults)} cannot be used: {'; '.join(told.faults)}" if told.faults else ""
-            reason = "No configuration is new or changed." if begun else "There are no bars yet to backtest on."
-            return dg.SkipReason(reason + faults)
-        requests = []
-        for name, each in changed.items():
+        now_told = {name: _fingerprint(each) for name, each in own.items()}
+        cursor, requests = json.dumps(now_told), []
+        for name, each in own.items():
+            if seen.get(name) == now_told[name]:
+                continue
             wanted = f"{market.name}/backtest/{name}"
-            requests.append(request_of(wanted, now, job_name=backtests_name(market), partition_key=name))
             requests += [
-                request_of(f"{wanted}/{part}", now, job_name=sweeps_name(market), partition_key=part)
-                for part in parts_of(each)
+                request_of(f"{wanted}/{key}" if key != name else wanted, now, job_name=job, partition_key=key)
+                for job, key in runs_of(market, each)
             ]
-        return dg.SensorResult(requests, cursor=json.dumps({name: each.hash for name, each in own.items()}))
+        if not requests:
+            return dg.SensorResult(skip_reason=_skipped("No configuration is new or changed.", told), cursor=cursor)
+        return dg.SensorResult(requests, cursor=cursor)
 
     return tick
+
+
+def _fingerprint(configuration: Configuration) -> str:
+    """Of all that is worth a new result: what decides it, its title, the parts of its sweep."""
+    return f"{configuration.hash} {len(parts_of(configuration))} {configuration.title}"
+
+
+def _skipped(reason: str, told: Found) -> dg.SkipReason:
+    faults = f" {len(told.faults)} cannot be used: {'; '.join(told.faults)}" if told.faults else ""
+    return dg.SkipReason(reason + faults)
 
 
 def schedules(
@@ -168,6 +194,8 @@ def _nightly(
         day = exchange.local_date(context.scheduled_execution_time)
         if not exchange.is_session(day):
             return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
+        if context.instance.get_latest_materialization_event(key_of(market, DAILY_BARS.name)) is None:
+            return dg.SkipReason("There are no bars yet to backtest on.")
         keys = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
         if not keys:
             return dg.SkipReason("There is no configuration; the configurations' sensor registers them.")
@@ -185,11 +213,6 @@ def comparisons(running: Collection[str]) -> dg.AutomationConditionSensorDefinit
         default_status=dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED,
         description="All configurations side by side and ranked, once a result is new and none is being computed.",
     )
-
-
-def computed(instance: dg.DagsterInstance, market: Market) -> set[str]:
-    """Names of the configurations whose backtest was materialized."""
-    return set(instance.get_materialized_partitions(key_of(market, BACKTESTS.name)))
 
 
 def overdue(instance: dg.DagsterInstance, market: Market) -> bool:
