@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from trading_pipeline.assets.backtests import REPORTS
 from trading_pipeline.checks import backtest_checks as backtests
 from trading_pipeline.checks import judgement_checks as judgements
 from trading_pipeline.checks import live_checks as live
@@ -12,6 +13,7 @@ from trading_pipeline.checks import premarket_checks as premarket
 from trading_pipeline.checks import receipts
 from trading_pipeline.checks import robustness_checks as robustness
 from trading_pipeline.checks.factory import Check, Results, Sight
+from trading_pipeline.reports.backtests.gather import place_of as backtest_place
 from trading_pipeline.reports.daily import place_of as briefing_place
 from trading_pipeline.reports.premarket.gather import place_of as premarket_place
 from trading_pipeline.reports.tearsheets.places import index_place
@@ -439,5 +441,11 @@ RESULT_CHECKS: tuple[Check[Results], ...] = (
             (BACKTESTS.name, BACKTEST_TRADES),
             *((each.name, each) for each in (WALK_FORWARD, MONTE_CARLO, PARAMETER_SWEEPS, STRATEGY_COMPARISON)),
         )
+    ),
+    Check(
+        REPORTS,
+        "page_is_whole",
+        "Each configuration has its page; it is whole, fetches nothing and says what is simulated.",
+        backtests.page_is_whole(backtest_place),
     ),
 )

@@ -14,13 +14,16 @@ import pytest
 
 from trading_pipeline.automation import backtest_runs, jobs
 from trading_pipeline.backtesting.configurations import found
+from trading_pipeline.backtesting.results import latest_results
 from trading_pipeline.backtesting.sweeps import parts_of
 from trading_pipeline.checks.factory import Finding, Results
 from trading_pipeline.checks.registry import RESULT_CHECKS
 from trading_pipeline.checks.robustness_checks import FAR_BELOW
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.markets import US
+from trading_pipeline.reports.backtests import place_of
 from trading_pipeline.sessions import calendar
+from trading_pipeline.storage import files
 from trading_pipeline.storage.server import connect
 from trading_pipeline.tables import Table
 from trading_pipeline.tables.backtests import (
@@ -442,6 +445,34 @@ def trade_changed_in_the_warehouse(world: World) -> None:
     change_warehouse(world, "UPDATE backtest_trades SET profit = profit + 1 WHERE number = 1")
 
 
+def on_page(world: World, change: Callable[[str], str]) -> None:
+    """Write the page of the moving-average cross anew, changed."""
+    place = place_of(US, CROSS)
+    page = files.text_of(world.settings, place)
+    assert change(page) != page
+    files.put_text(world.settings, place, change(page))
+
+
+@fault("backtest_reports/page_is_whole")
+def page_missing(world: World) -> None:
+    Path(world.settings.lake_root.removeprefix("file://"), place_of(US, CROSS)).unlink()
+
+
+@fault("backtest_reports/page_is_whole")
+def page_cut_short(world: World) -> None:
+    on_page(world, lambda page: page[: len(page) // 2])
+
+
+@fault("backtest_reports/page_is_whole")
+def page_that_fetches(world: World) -> None:
+    on_page(world, lambda page: page.replace("</body>", '<script src="https://example.org/chart.js"></script></body>'))
+
+
+@fault("backtest_reports/page_is_whole")
+def page_not_marked(world: World) -> None:
+    on_page(world, lambda page: page.replace("SIMULATED", "Real"))
+
+
 @pytest.mark.parametrize("plant", FAULTS, ids=[plant.__name__ for plant in FAULTS])
 def test_a_planted_fault_is_found(plant: Plant, site: Site) -> None:
     """And not held against the configuration that has none."""
@@ -457,7 +488,7 @@ def test_a_planted_fault_is_found(plant: Plant, site: Site) -> None:
         world.close()
 
 
-OF_EACH = ("backtests/", "walk_forward/", "monte_carlo/")
+OF_EACH = ("backtests/", "walk_forward/", "monte_carlo/", "backtest_reports/")
 OF_BOTH = {bars_of_a_later_session, trade_changed_in_the_warehouse}
 
 
@@ -466,3 +497,19 @@ def test_every_check_has_a_fault_that_it_finds() -> None:
     assert {name for names in FAULTS.values() for name in names} == {
         f"{check.asset}/{check.name}" for check in RESULT_CHECKS
     }
+
+
+def test_what_was_computed_is_ranked_by_the_run_that_compares_it(site: Site) -> None:
+    execute(site, backtest_runs.comparison_name(US), marts=True)
+    world = site.world(final_at(US, DAY))
+    try:
+        board = world.warehouse.query("SELECT * FROM marts.strategy_leaderboard ORDER BY strategy_rank")
+        stored = latest_results(world, US).sort("deflated_sharpe", "sharpe", descending=True)
+    finally:
+        world.close()
+    assert board["configuration"].to_list() == stored["configuration"].to_list()
+    assert board["deflated_sharpe"].to_list() == stored["deflated_sharpe"].to_list()
+    for name in ("walk_forward_mean_sharpe", "probability_of_loss", "drawdown_p05", "nearest_correlation"):
+        assert board[name].null_count() == 0, name
+    assert sorted(board["nearest_configuration"]) == NAMES
+    assert board["is_current"].all()
