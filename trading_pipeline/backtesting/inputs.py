@@ -36,11 +36,12 @@ _KEY = ("session", "instrument_id")
 
 @dataclass(frozen=True)
 class Inputs:
-    """A panel, the tickers its instruments had last, and `data_as_of`."""
+    """A panel, the tickers its instruments had last, `data_as_of`, and the name of who provides the bars."""
 
     panel: MarketPanel
     tickers: dict[str, str]
     data_as_of: datetime | None
+    provider: str
 
 
 def read_panel(world: World, market: Market, universe: str, *, measured: bool = True) -> Inputs:
@@ -79,6 +80,7 @@ def read_panel(world: World, market: Market, universe: str, *, measured: bool = 
         panel,
         dict(tickers.select("instrument_id", "ticker").iter_rows()),
         data_as_of(world, market),
+        world.provider.name,
     )
 
 

@@ -20,9 +20,10 @@ import numpy as np
 import polars as pl
 
 from trading_pipeline.backtesting import CODE_VERSION
-from trading_pipeline.backtesting.inputs import Inputs, read_panel
+from trading_pipeline.backtesting.inputs import ALL, Inputs, read_panel
 from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import Market, market_named
+from trading_pipeline.providers.files import UNIVERSE as FILES
 from trading_pipeline.tables import Table
 from trading_pipeline.tables.backtests import (
     BACKTEST_EQUITY,
@@ -36,6 +37,7 @@ from trading_pipeline.tables.backtests import (
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
 )
+from trading_pipeline.universes import WATCHLIST
 from trading_pipeline.world import World
 
 if TYPE_CHECKING:
@@ -355,8 +357,19 @@ def _row(configuration: Configuration, inputs: Inputs, record: BacktestRecord, e
         **told,
         "coverage": days["coverage"].mean(),
         "least_coverage": record.least_coverage,
-        "watermark": record.watermark,
+        "watermark": " ".join(filter(None, [_chosen(inputs.provider, configuration.universe), record.watermark]))
+        or None,
     }
+
+
+def _chosen(provider: str, universe: str) -> str | None:
+    """What must be said of a universe that somebody chose: coverage cannot tell who is missing from it."""
+    if universe == WATCHLIST or (universe in (ALL, FILES) and provider == "files"):
+        return (
+            f"The universe {universe} holds names that somebody chose, after the fact where it is a file's: who failed "
+            "before is likely not among them, and returns flatter."
+        )
+    return None
 
 
 def _own_results(world: World, market: Market, configuration: Configuration) -> pl.DataFrame:
