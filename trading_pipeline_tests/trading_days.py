@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +14,7 @@ import polars as pl
 
 from trading_pipeline.markets import US
 from trading_pipeline.reports.trading_day import TradingDay
-from trading_pipeline.reports.trading_day.day import BANDS, MINUTES
+from trading_pipeline.reports.trading_day.day import ACTIONS, BANDS, MINUTES
 from trading_pipeline.sessions import calendar
 from trading_pipeline.tables import LIVE_TABLES
 
@@ -42,14 +44,15 @@ def trading_day(
     stale: tuple[int, int] = (95, 103),
     missing: tuple[int, int] = (200, 207),
     dividend: float = 0.0,
+    split: Fraction = Fraction(1),
     seed: int = 5,
     **others: Any,
 ) -> TradingDay:
     """A day with `trades` round trips on as many names, `held` positions opened and kept, `carried` ones from before.
 
     stale, missing: minutes of the session in which the feed was stale, and in which no tick was made; neither where
-    both ends are equal. dividend: that each share carried from before went without this morning. Keyword arguments
-    replace any field.
+    both ends are equal. dividend: that each share carried from before went without this morning; split: how many it
+    became this morning, before it was paid. Keyword arguments replace any field.
     """
     exchange = calendar("XNYS")
     opens, closes = (moment.astimezone(UTC) for moment in (exchange.open_at(session), exchange.close_at(session)))
@@ -63,17 +66,22 @@ def trading_day(
         _trip(rows, session, opens, length, name, number, closing[:, number], sides[number % len(sides)],
               kept=number >= trades)  # fmt: skip
     before = [
-        _position(session, name, 120, float(closing[0, trades + held + number]) - 1.5, float(closing[0, -1]))
+        _position(session, name, 120, (float(closing[0, trades + held + number]) - 1.5) * float(split),
+                  float(closing[0, -1]) * float(split))
         for number, name in enumerate(names[trades + held :])
-    ]
+    ]  # fmt: skip
+    after_split = [_divided(session, row, split) for row in before]
+    opening = [row for row, _, _ in after_split]
+    settled, gained = (sum(each[place] for each in after_split) for place in (1, 2))
     for number in range(refused):
         at = opens + (20 + 7 * number) * MINUTE
         outcome, reason = WHY_REFUSED[number % len(WHY_REFUSED)]
         rows["trade_signals"].append(
             _signal(session, f"R{number:02d}", at, sides[number % len(sides)], 52.5, outcome, reason, 0)
         )
-    after = _marked(session, rows["fills"], before, {name: float(closing[-1, n]) for n, name in enumerate(names)})
-    rows["positions"], rows["accounts"] = after, [_account(session, rows, before, after, dividend)]
+    after = _marked(session, rows["fills"], opening, {name: float(closing[-1, n]) for n, name in enumerate(names)})
+    income = sum(_cents(Decimal(str(dividend)) * row["quantity"]) for row in opening)
+    rows["positions"], rows["accounts"] = after, [_account(session, rows, after, income, settled, gained)]
     rows["live_ticks"] = _ticks(session, opens, length, len(names), stale, missing)
     rows["live_sessions"] = [
         {
@@ -81,7 +89,7 @@ def trading_day(
             "session": session,
             "run_id": "",
             "rules_version": "a1b2c3d4",
-            "equity": START + sum(row["market_value"] for row in before),
+            "equity": START + income + settled + sum(row["market_value"] for row in opening),
             "started_at": opens,
             "heartbeat_at": closes,
             "ended_at": closes,
@@ -97,6 +105,7 @@ def trading_day(
         world="simulated",
         **{name: frame for name, frame in frames.items() if name not in ("live_loop_logs", "llm_validations")},
         carried=pl.DataFrame(before, schema=LIVE_TABLES["positions"].schema),
+        actions=_actions(session, [row["instrument_id"] for row in before], dividend, split),
         minutes=_minutes(names, opens, closing),
         bands=_bands(names, closing),
         generated_at=closes + timedelta(minutes=5),
@@ -261,12 +270,32 @@ def _position(session: date, name: str, quantity: int, average: float, last: flo
     }
 
 
+def _divided(session: date, row: dict[str, Any], split: Fraction) -> tuple[dict[str, Any], float, float]:
+    """The position after the split, what was paid for its fraction of a share, and what that gained over its cost."""
+    shares = row["quantity"] * split
+    whole, average, last = int(shares), row["average_price"] / float(split), row["market_price"] / float(split)
+    fraction = float(shares - whole)
+    paid = _cents(Decimal(fraction * last))
+    return _position(session, row["ticker"], whole, average, last), paid, paid - fraction * average
+
+
+def _cents(amount: Decimal) -> float:
+    """To the cent, half a cent up."""
+    return float(amount.quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+def _actions(session: date, names: list[str], dividend: float, split: Fraction) -> pl.DataFrame:
+    told = [(session, name, "split", float(split)) for name in names if split != 1]
+    told += [(session, name, "dividend", dividend) for name in names if dividend]
+    return pl.DataFrame(told, schema=ACTIONS, orient="row")
+
+
 def _marked(
     session: date, fills: list[dict[str, Any]], before: list[dict[str, Any]], last: dict[str, float]
 ) -> list[dict[str, Any]]:
     """What is held after the fills, at the last prices; every position here was opened by one entry."""
     found = [_position(session, row["ticker"], row["quantity"], row["average_price"], last[row["ticker"]])
-             for row in before]  # fmt: skip
+             for row in before if row["quantity"]]  # fmt: skip
     for name in sorted({fill["ticker"] for fill in fills}):
         mine = [fill for fill in fills if fill["ticker"] == name]
         signed = [fill["quantity"] * (1 if fill["side"] == "buy" else -1) for fill in mine]
@@ -279,15 +308,15 @@ def _marked(
 def _account(
     session: date,
     rows: dict[str, list[dict[str, Any]]],
-    before: list[dict[str, Any]],
     after: list[dict[str, Any]],
-    dividend: float,
+    income: float,
+    settled: float,
+    gained: float,
 ) -> dict[str, Any]:
     fees = round(sum(fill["fee"] for fill in rows["fills"]), 2)
     flow = sum((1 if fill["side"] == "sell" else -1) * fill["quantity"] * fill["price"] for fill in rows["fills"])
     worth = sum(row["market_value"] for row in after)
-    income = round(dividend * sum(row["quantity"] for row in before), 2)
-    cash = START + flow - fees + income
+    cash = START + flow - fees + income + settled
     return {
         "book": BOOK,
         "session": session,
@@ -295,7 +324,7 @@ def _account(
         "cash": cash,
         "market_value": worth,
         "equity": cash + worth,
-        "realised": sum(trade["pnl"] + trade["fees"] for trade in rows["trades"]),
+        "realised": sum(trade["pnl"] + trade["fees"] for trade in rows["trades"]) + gained,
         "unrealised": sum(row["unrealised"] for row in after),
         "fees": fees,
         "income": income,

@@ -1,4 +1,4 @@
-"""The evening's look at a book that held shares over an ex-date: by what was known when each session began."""
+"""A book that holds shares over an ex-date: the evening's checks and the day's page, by what was known at its start."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from trading_pipeline.checks.factory import Finding, Sight
 from trading_pipeline.checks.live_checks import reconciled
 from trading_pipeline.live.inputs import actions_up_to
 from trading_pipeline.markets import US
+from trading_pipeline.reports.trading_day import TradingDay, gather
+from trading_pipeline.reports.trading_day.accounting import checks
 from trading_pipeline.settings import Settings
 from trading_pipeline.tables import CORPORATE_ACTIONS
 from trading_pipeline.tables.live import ACCOUNTS, POSITIONS, TRADES
@@ -40,7 +42,9 @@ def tell(world: World, instrument: str, kind: str, value: float, known_at: datet
         "value": value, "currency": "USD", "provider": "files", "withdrawn": False, "rules": "",
         "available_at": min(opens(TOMORROW), known_at), "known_at": known_at, "superseded_at": None,
     }  # fmt: skip
-    world.lake.replace("us", CORPORATE_ACTIONS, [TOMORROW], pl.DataFrame([row], schema=CORPORATE_ACTIONS.schema))
+    stored = world.lake.read("us", CORPORATE_ACTIONS, TOMORROW, TOMORROW)
+    told = pl.concat([stored, pl.DataFrame([row], schema=CORPORATE_ACTIONS.schema)])
+    world.lake.replace("us", CORPORATE_ACTIONS, [TOMORROW], told)
 
 
 def trade(world: World, session: date, seed: int, silent: tuple[str, datetime] | None = None) -> str | None:
@@ -57,23 +61,35 @@ def trade(world: World, session: date, seed: int, silent: tuple[str, datetime] |
     return held[0] if held.len() else None
 
 
+def opened(folder: Path, embedded_server: Any) -> World:
+    """A world of its own in which nothing happened to any name yet."""
+    url = embedded_server.url(f"test_{uuid.uuid4().hex[:12]}")
+    world = World(Settings(state_dir=folder, database_url=url, _env_file=None), clock=lambda: opens(DAY_AFTER) + HOUR)
+    world.lake.replace("us", CORPORATE_ACTIONS, [SESSION], CORPORATE_ACTIONS.empty())
+    return world
+
+
+@pytest.fixture(scope="module")
+def bought(tmp_path_factory: pytest.TempPathFactory, embedded_server: Any) -> tuple[str, datetime]:
+    """The first name that SESSION buys, and the first minute after that."""
+    world = opened(tmp_path_factory.mktemp("undisturbed"), embedded_server)
+    first = lead(Day.random(minutes=75, seed=17), world.warehouse).fills.sort("at").row(0, named=True)
+    world.close()
+    return first["instrument_id"], first["at"].replace(second=0, microsecond=0) + MINUTE
+
+
 @pytest.fixture
 def world(tmp_path: Path, embedded_server: Any) -> Iterator[World]:
-    url = embedded_server.url(f"test_{uuid.uuid4().hex[:12]}")
-    world = World(Settings(state_dir=tmp_path, database_url=url, _env_file=None), clock=lambda: opens(DAY_AFTER) + HOUR)
-    world.lake.replace("us", CORPORATE_ACTIONS, [SESSION], CORPORATE_ACTIONS.empty())
+    world = opened(tmp_path, embedded_server)
     yield world
     world.close()
 
 
 @pytest.fixture
-def held(world: World) -> str:
+def held(world: World, bought: tuple[str, datetime]) -> str:
     """A name that the book holds overnight into TOMORROW."""
-    day = Day.random(minutes=75, seed=17)
-    bought = lead(day, world.warehouse, book="replay:undisturbed").fills.sort("at").row(0, named=True)
-    since = bought["at"].replace(second=0, microsecond=0) + MINUTE
-    left = trade(world, SESSION, 17, (bought["instrument_id"], since))
-    assert left == bought["instrument_id"]
+    left = trade(world, SESSION, 17, bought)
+    assert left == bought[0]
     return left
 
 
@@ -104,6 +120,39 @@ def test_what_was_known_when_it_began_must_be_in_the_book(world: World, held: st
     assert not found["accounts"].passed
     assert f"{TOMORROW}, account: the cash is" in found["accounts"].says
     assert not found["trades"].passed
+
+
+def ledger_lines(world: World, session: date) -> tuple[TradingDay, dict[str, bool]]:
+    day = gather(world, US, session, US.book)
+    return day, {check.what: check.holds for check in checks(day)}
+
+
+def test_the_page_of_a_day_that_pays_and_divides_what_was_held_adds_up(world: World, held: str) -> None:
+    """A reverse split that leaves a fraction, and a dividend on the shares after it."""
+    before = opens(TOMORROW) - HOUR
+    tell(world, held, "split", 1 / 7, before)
+    tell(world, held, "dividend", 0.2425, before)
+    trade(world, TOMORROW, 3)
+    day, lines = ledger_lines(world, TOMORROW)
+    assert set(day.actions["kind"]) == {"split", "dividend"}
+    assert day.carried["quantity"].item() % 7
+    assert [what for what, holds in lines.items() if not holds] == []
+    assert len(lines) == 8
+    assert {what for what, holds in ledger_lines(world, SESSION)[1].items() if not holds} == set()
+
+
+def test_shares_that_split_before_anybody_knew_are_carried_as_the_next_session_counts_them(
+    world: World, held: str
+) -> None:
+    trade(world, TOMORROW, 3, (held, opens(TOMORROW)))
+    tell(world, held, "split", 4.0, opens(TOMORROW) + 8 * HOUR)
+    day, lines = ledger_lines(world, TOMORROW)
+    assert (day.actions.height, [what for what, holds in lines.items() if not holds]) == (0, [])
+    kept = day.positions.filter(pl.col("instrument_id") == held)["quantity"].item()
+    trade(world, DAY_AFTER, 5)
+    day, lines = ledger_lines(world, DAY_AFTER)
+    assert day.carried.filter(pl.col("instrument_id") == held)["quantity"].to_list() == [4 * kept]
+    assert [what for what, holds in lines.items() if not holds] == []
 
 
 def test_a_version_that_replaced_another_later_does_not_count(world: World, held: str) -> None:

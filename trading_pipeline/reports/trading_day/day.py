@@ -38,6 +38,8 @@ MINUTES = pl.Schema(
     }
 )
 """Bars as the loop took them in: see `live_loop_logs`."""
+ACTIONS = pl.Schema({"session": pl.Date(), "instrument_id": pl.String(), "kind": pl.String(), "value": pl.Float64()})
+"""Splits and payments by ex-date, as `research.ledger` takes them."""
 BANDS = ("instrument_id", *(f"band_{side}_{width}" for side in ("lower", "upper") for width in (1, 2, 3)))
 REPLAY = "replay"
 CENT = 0.005
@@ -48,11 +50,12 @@ CENT = 0.005
 class TradingDay:
     """Everything a trading day's page tells: rows of one book and session in the columns of `tables/live.py`.
 
-    carried: POSITIONS rows of the book at the end of its session before. orders may hold those of earlier sessions
-    whose trades were open on this one. accounts, live_sessions: one row, or none while the session is not accounted
-    for, or was never begun. minutes: `MINUTES` of the names that were held or traded. bands: `BANDS` of them, from the
-    premarket snapshots. premarket, tearsheets: relative addresses of the premarket page and of tearsheets by instrument
-    id, of what exists. generated_at: zone-aware.
+    carried: POSITIONS rows of the book at the end of its session before. actions: `ACTIONS` with an ex-date of the
+    session, those that the book counts with: they have done nothing yet to what is carried. orders may hold those of
+    earlier sessions whose trades were open on this one. accounts, live_sessions: one row, or none while the session is
+    not accounted for, or was never begun. minutes: `MINUTES` of the names that were held or traded. bands: `BANDS` of
+    them, from the premarket snapshots. premarket, tearsheets: relative addresses of the premarket page and of
+    tearsheets by instrument id, of what exists. generated_at: zone-aware.
     """
 
     market: Market
@@ -67,6 +70,7 @@ class TradingDay:
     fills: pl.DataFrame
     positions: pl.DataFrame
     carried: pl.DataFrame
+    actions: pl.DataFrame
     trades: pl.DataFrame
     accounts: pl.DataFrame
     market_analysis: pl.DataFrame
@@ -86,6 +90,7 @@ class TradingDay:
             ("fills", self.fills, FILLS.names),
             ("positions", self.positions, POSITIONS.names),
             ("carried", self.carried, POSITIONS.names),
+            ("actions", self.actions, ACTIONS.names()),
             ("trades", self.trades, TRADES.names),
             ("accounts", self.accounts, ACCOUNTS.names),
             ("market_analysis", self.market_analysis, MARKET_ANALYSIS.names),
@@ -96,6 +101,8 @@ class TradingDay:
         for name, frame in (("accounts", self.accounts), ("live_sessions", self.live_sessions)):
             if frame.height > 1:
                 raise ValueError(f"the trading day's {name} frame holds {frame.height} sessions; pass one")
+        if others := set(self.actions["session"]) - {self.session}:
+            raise ValueError(f"the trading day's actions are of {min(others)}; pass those of {self.session}")
 
     @property
     def simulated(self) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from fractions import Fraction
 
 import polars as pl
 import pytest
 
-from trading_pipeline.reports.trading_day.accounting import checks, profit, profit_by_tick
-from trading_pipeline_tests.trading_days import trading_day
+from trading_pipeline.reports.trading_day.accounting import checks, equity_before, overnight, profit, profit_by_tick
+from trading_pipeline_tests.trading_days import SESSION, trading_day
 
 SHAPES = {
     "full": {},
@@ -17,9 +18,14 @@ SHAPES = {
     "shorts": {"sides": ("short",)},
     "carried only": {"trades": 0, "held": 0, "refused": 0},
     "dividends": {"carried": 2, "dividend": 0.2425},
+    "split": {"carried": 2, "split": Fraction(3)},
+    "reverse split": {"carried": 2, "split": Fraction(1, 7)},
+    "split of a dividend": {"carried": 2, "split": Fraction(2, 7), "dividend": 0.2425},
+    "nothing left of it": {"held": 0, "split": Fraction(1, 500)},
     "nothing": {"trades": 0, "held": 0, "carried": 0, "refused": 0},
 }
-CASH = "Cash: what there was, what the fills left of it, and dividends"
+CASH = "Cash: what there was, what the fills left of it, dividends, fractions of shares"
+DIVIDENDS = "Dividends: what the shares carried were paid"
 PROFIT = "Profit: realised, less fees, dividends, and what is held gained"
 
 
@@ -30,7 +36,8 @@ def day(request):
 
 def test_a_right_ledger_adds_up(day):
     found = checks(day)
-    assert len(found) == (8 if day.carried.is_empty() and day.positions.is_empty() else 7)
+    paid = day.account["income"] > 0
+    assert len(found) == 7 + paid + (day.carried.is_empty() and day.positions.is_empty())
     assert [check.what for check in found if not check.holds] == []
 
 
@@ -91,7 +98,7 @@ def test_a_name_without_a_bar_is_worth_what_it_was_or_cost():
     [
         ("cash", {CASH, "Equity: cash and positions"}),
         ("fees", {"Fees of all fills", PROFIT}),
-        ("income", {CASH, PROFIT}),
+        ("income", {DIVIDENDS, PROFIT}),
         ("market_value", {"Value of the positions, shares times last price", "Equity: cash and positions"}),
         ("realised", {PROFIT}),
     ],
@@ -108,6 +115,49 @@ def test_a_dividend_is_in_the_profit_from_the_first_tick_on():
     assert profit(paid) == pytest.approx(profit(plain) + 30.0, abs=1e-9)
     apart = profit_by_tick(paid)["total"] - profit_by_tick(plain)["total"]
     assert apart.to_list() == pytest.approx([30.0] * len(apart), abs=1e-6)
+
+
+def test_a_split_is_no_profit_but_for_the_cent_that_its_fraction_was_rounded_by():
+    """120 shares of 1 for 7 are 17 and a seventh of one."""
+    plain, divided = trading_day(), trading_day(split=Fraction(1, 7))
+    price = plain.carried["market_price"].item()
+    [row] = overnight(divided).iter_rows(named=True)
+    assert (row["quantity"], row["income"]) == (17, 0.0)
+    assert row["market_price"] == pytest.approx(price)
+    assert row["settled"] == pytest.approx(price / 7, abs=0.005) and row["settled"] == round(row["settled"], 2)
+    assert equity_before(divided) == pytest.approx(equity_before(plain) - (120 - 120 / 7) * price)
+    assert divided.positions.filter(pl.col("instrument_id") == row["instrument_id"])["quantity"].to_list() == [17]
+    first = profit_by_tick(divided)["total"][0]
+    seventeen = 17 * (divided.minutes.filter(pl.col("instrument_id") == row["instrument_id"])["close"][0] - price)
+    assert first == pytest.approx(seventeen + row["settled"] - price / 7, abs=1e-6)
+
+
+@pytest.mark.parametrize("split", [Fraction(3), Fraction(1, 7)])
+def test_a_split_or_a_dividend_that_the_ledger_knows_nothing_of_is_found(split):
+    told, untold = trading_day(split=split), trading_day(split=split).actions.clear()
+    broken = {check.what for check in checks(replace(told, actions=untold)) if not check.holds}
+    assert any(what.startswith("Shares") for what in broken)
+    assert (CASH in broken) == (split < 1)
+    paid = trading_day(dividend=0.2425)
+    assert {check.what for check in checks(replace(paid, actions=untold)) if not check.holds} == {
+        CASH, DIVIDENDS, "Equity the loop began with",
+    }  # fmt: skip
+
+
+def test_a_short_position_pays_dividends_and_the_fraction_of_its_split():
+    day = trading_day(carried=1, dividend=0.25, split=Fraction(1, 7))
+    short = day.carried.with_columns(pl.col("quantity", "market_value", "unrealised") * -1)
+    long, owed = (overnight(each).row(0, named=True) for each in (day, replace(day, carried=short)))
+    assert {name: -owed[name] for name in ("quantity", "settled", "income")} == {
+        name: long[name] for name in ("quantity", "settled", "income")
+    }
+    assert owed["market_price"] == long["market_price"]
+
+
+def test_actions_of_another_session_are_refused():
+    day = trading_day(dividend=0.25)
+    with pytest.raises(ValueError, match="actions are of 2025-09-16"):
+        replace(day, actions=day.actions.with_columns(session=pl.lit(SESSION - timedelta(days=1))))
 
 
 def test_a_missing_fill_and_a_share_too_many_are_found():
