@@ -84,22 +84,21 @@ def sized_by_risk(
     """
     order = np.lexsort((np.array(names), -confidence))
     unknown = np.full(len(order), np.nan)
-    stop = np.where(np.isnan(distance), np.nan, last * (1 - sides * distance))
+    stop = last * (1 - sides * distance)
     candidates = pl.DataFrame(
-        {
-            "instrument_id": [names[place] for place in order],
-            "side": np.where(sides[order] > 0, "long", "short"),
-            "entry": last[order],
-            "stop": stop[order],
-            "sector": sector_names((unknown if sectors is None else sectors)[order]),
-            "strength": confidence[order],
-        }
-    ).with_columns(pl.col("stop").fill_nan(None))
+        [
+            pl.Series("instrument_id", [names[place] for place in order], dtype=pl.String),
+            pl.Series("side", np.where(sides[order] > 0, "long", "short").tolist(), dtype=pl.String),
+            pl.Series("entry", last[order]),
+            pl.Series("stop", stop[order], nan_to_null=True),
+            sector_names((unknown if sectors is None else sectors)[order]).alias("sector"),
+            pl.Series("strength", confidence[order]),
+        ]
+    )
     told = sized(candidates, account, limits)
-    quantity = np.zeros(len(order))
-    quantity[order] = told["quantity"].to_numpy()
     back = np.argsort(order)
-    return quantity, told["refused_by"].gather(back).to_list(), told["refused_because"].gather(back).to_list()
+    quantity, by, because = (told[name].to_numpy()[back] for name in ("quantity", "refused_by", "refused_because"))
+    return quantity.astype(np.float64), by.tolist(), because.tolist()
 
 
 def account_of(
@@ -113,8 +112,11 @@ def account_of(
     """The account as sizing sees it: held: columns of positions and open entries; risk: money lost at their stops."""
     codes = np.full(len(held), np.nan) if sectors is None else sectors[held]
     frame = pl.DataFrame(
-        {"instrument_id": [names[column] for column in held], "sector": sector_names(codes), "risk": risk},
-        schema={"instrument_id": pl.String, "sector": pl.String, "risk": pl.Float64},
+        [
+            pl.Series("instrument_id", [names[column] for column in held], dtype=pl.String),
+            sector_names(codes).alias("sector"),
+            pl.Series("risk", risk, dtype=pl.Float64),
+        ]
     )
     return Account.of(equity, max(buying_power, 0.0), held=frame)
 

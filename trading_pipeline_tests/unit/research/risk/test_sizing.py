@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import polars as pl
@@ -186,6 +186,7 @@ UNUSABLE = [
     *({"environment": value} for value in ("", "E", "a")),
     {"instrument_id": None},
     {"stop": 100.0}, {"stop": 101.0}, {"stop": 0.00001}, {"target": 100.0}, {"target": 99.0}, {"target": 100.004},
+    {"side": "short", "entry": 1e-7, "stop": 1.0, "target": None},
     {"side": "short", "stop": 99.0, "target": 90.0}, {"side": "short", "stop": 105.0, "target": 101.0},
 ]  # fmt: skip
 
@@ -215,6 +216,23 @@ def test_an_account_that_is_not_known_risks_nothing(account, said):
     row = one(account)
     assert (row["quantity"], row["refused_by"]) == (0, "account")
     assert said in row["refused_because"]
+
+
+def test_a_missing_number_is_not_one_that_is_none():
+    found = sized(wishes({"target": None}, {"target": NAN}, {"stop": None}, {"stop": NAN}), Account.of(1e5), US)
+    assert found["quantity"].to_list() == [100, 0, 0, 0]
+    assert found["refused_because"].to_list() == [
+        None, "The target is no price: NaN.", "The stop is no price: missing.", "The stop is no price: NaN."
+    ]  # fmt: skip
+    assert found["target"].is_null().to_list() == [True, False, False, False]
+    assert found["stop"].is_null().to_list() == [False, False, True, False]
+
+
+def test_columns_of_the_candidates_keep_their_place_and_the_sized_ones_replace_theirs():
+    table = wishes({}).select("instrument_id", "stop", pl.lit(7).alias("quantity"), "side", "entry", note=pl.lit("x"))
+    found = sized(table, Account.of(1e5), US)
+    assert found.columns[: table.width] == table.columns
+    assert (found["quantity"][0], found["note"][0]) == (25, "x")
 
 
 def test_the_other_refusals():
@@ -454,3 +472,15 @@ def test_ten_years_of_candidates_take_less_than_a_second():
     assert perf_counter() - started < 3
     assert found["refused_by"].n_unique() > 3
     assert found.group_by("session").agg(pl.col("risk").sum())["risk"].max() <= 2_000.0
+
+
+def test_a_few_entries_take_a_fraction_of_a_tick():
+    """Measured at 0.6 ms of processor, of the 150 ms that a tick may take; the limit leaves room for a busy machine."""
+    table, account = names(10), Account.of(1e5)
+
+    def taken() -> float:
+        started = process_time()
+        sized(table, account, US)
+        return process_time() - started
+
+    assert min(taken() for _ in range(30)) < 0.004
