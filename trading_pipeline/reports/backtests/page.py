@@ -13,7 +13,6 @@ from trading_pipeline.reports import wording
 from trading_pipeline.reports.backtests import drawing, parameter_map, trades, words
 from trading_pipeline.reports.backtests.axes import NARROW, NARROW_LOW, WIDE, WIDE_LOW, Size, logarithmic
 from trading_pipeline.reports.backtests.inputs import BacktestInputs
-from trading_pipeline.reports.backtests.summary import worded
 from trading_pipeline.reports.backtests.written import as_toml
 from trading_pipeline.reports.pages import environment, markup
 from trading_pipeline.research.performance.drawdowns import (
@@ -124,9 +123,11 @@ def _metric(inputs: BacktestInputs, name: str) -> dict[str, Any]:
     return {"title": metric.title, "value": shown, "means": metric.description, "formula": metric.formula}
 
 
-def _worded(name: str, value: Any) -> str:
-    """A metric as the terminal words it, with a real minus sign and no space before the per cent."""
-    return worded(_METRIC[name], value).replace("-", "−").replace(" %", "%")
+def _worded(name: str, value: float | None) -> str:
+    unit = _METRIC[name].unit
+    if unit in ("fraction", "probability"):
+        return wording.percent(value)
+    return wording.number(value, 2 if unit == "ratio" else 0)
 
 
 def _compared(inputs: BacktestInputs) -> list[dict[str, Any]]:

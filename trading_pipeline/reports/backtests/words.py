@@ -5,6 +5,7 @@ What belongs here: wording. What does not: what is drawn or tabled (`page.py`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from trading_pipeline.research.performance.series import SESSIONS_A_YEAR
 
 PROVEN, DOUBTFUL = 0.95, 0.5
 """Deflated Sharpe ratios from which a result is called hard to explain by luck, and from which not proven."""
+
+LEAST_SESSIONS = 126
+"""Sessions in the market, half a year's, below which none of that is said: the ratios take each session of the record
+for one that was drawn by itself, and a record of zeros with a few days of gains for one of small risk."""
 
 REASONS = {
     "exit_signal": "Exit signal",
@@ -44,11 +49,19 @@ def yearly(inputs: BacktestInputs, value: float | None) -> float | None:
     return value if years(inputs) >= 1 else None
 
 
-def verdict(row: Any) -> str:
+def in_market(row: Mapping[str, Any]) -> int:
+    """Sessions on which there was a position."""
+    share, sessions = float(row["time_in_market"] or 0.0), int(row["sessions"])
+    return round(share * sessions)
+
+
+def verdict(row: Mapping[str, Any]) -> str:
     """How far the result can be told from luck, in a few words."""
     told = row["deflated_sharpe"]
     if told is None:
         return "Nothing to judge"
+    if in_market(row) < LEAST_SESSIONS:
+        return "Too little to judge"
     return "Hard to explain by luck" if told >= PROVEN else "Not proven" if told >= DOUBTFUL else "As good as luck"
 
 
@@ -64,13 +77,16 @@ def headline(inputs: BacktestInputs) -> list[str]:
         f"{wording.money(row['capital'], money)} became {wording.money(row['equity'], money)} in {span(inputs)}, "
         f"after fees, slippage, borrow and delistings{_against(inputs)}."
     ]
-    if row["maximum_drawdown"] is not None and row["maximum_drawdown"] < 0:
+    depth = -(row["maximum_drawdown"] or 0.0)
+    if depth > 0:
         again = (
             f"it was back after {wording.count(row['maximum_drawdown_sessions'], 'session')} under it"
             if row["maximum_drawdown_end_row"] is not None
             else f"after {wording.count(row['maximum_drawdown_sessions'], 'session')} it is not back yet"
         )
-        lines.append(f"At its worst it was {wording.percent(-row['maximum_drawdown'])} below its high; {again}.")
+        lines.append(
+            f"At its worst it was {wording.percent(depth, 1 if depth >= 0.001 else 2)} below its high; {again}."
+        )
     lines.append(_believed(row))
     return lines
 
@@ -82,10 +98,15 @@ def _against(inputs: BacktestInputs) -> str:
     return f"; {inputs.benchmark} held over the same sessions made {wording.percent(held['total_return'], signed=True)}"
 
 
-def _believed(row: Any) -> str:
+def _believed(row: Mapping[str, Any]) -> str:
     told, sharpe, needed = row["deflated_sharpe"], row["sharpe"], row["minimum_track_record"]
     if told is None or sharpe is None:
         return "Its returns never varied, so there is nothing to judge."
+    if (held := in_market(row)) < LEAST_SESSIONS:
+        return (
+            f"It was in the market on {wording.number(held, 0)} of {wording.count(row['sessions'], 'session')}: too "
+            "few to tell it from luck, whatever the ratios below say."
+        )
     seen, sure = wording.number(sharpe, 2), _chance(told)
     words = f"The probability that its true Sharpe ratio is above 0, where {seen} was seen, is {sure}"
     if row["trials"] > 1:
@@ -134,15 +155,16 @@ def warnings(inputs: BacktestInputs) -> list[tuple[str, str]]:
 
 
 def _lopsided(inputs: BacktestInputs) -> tuple[str, str] | None:
-    """A result that a single trade made, or that no trade has closed."""
+    """A result that is on paper alone, or that a single trade made."""
     gained = inputs.row["equity"] - inputs.row["capital"]
     if inputs.trades.is_empty():
         return None
     if inputs.closed.is_empty():
-        return (
-            "Open",
-            f"None of its {wording.count(inputs.open.height, 'trade')} is over: all of its profit is on paper.",
-        )
+        return ("Open", "No trade of it is over: all that it made is on paper.")
+    over = float(inputs.closed["profit"].sum())
+    if gained > 0 >= over:
+        money = wording.cash(over, inputs.market.currency, signed=True)
+        return ("On paper", f"All of its profit is in trades that are still open; those that are over made {money}.")
     best = inputs.trades.sort("profit", "number").row(-1, named=True)
     if gained > 0 and best["profit"] >= gained:
         return (

@@ -44,7 +44,16 @@ def test_a_drawdown_says_whether_the_high_was_regained(end: int | None, said: st
     [(0.97, "Hard to explain by luck"), (0.6, "Not proven"), (0.2, "As good as luck"), (None, "Nothing to judge")],
 )
 def test_the_verdict_follows_the_deflated_sharpe_ratio(deflated: float | None, said: str) -> None:
-    assert words.verdict({"deflated_sharpe": deflated}) == said
+    assert words.verdict({"deflated_sharpe": deflated, "time_in_market": 0.5, "sessions": 600}) == said
+
+
+@pytest.mark.parametrize(("share", "little"), [(0.007, True), (0.16, True), (0.17, False), (1.0, False)])
+def test_a_few_days_in_the_market_prove_nothing_whatever_the_ratio(share: float, little: bool) -> None:
+    inputs = backtest_inputs(row={"time_in_market": share, "deflated_sharpe": 0.998})
+    assert (words.verdict(inputs.row) == "Too little to judge") is little
+    said = words.headline(inputs)[2]
+    assert ("too few to tell it from luck" in said) is little
+    assert (f"It was in the market on {round(759 * share)} of 759 sessions" in said) is little
 
 
 @pytest.mark.parametrize(("deflated", "said"), [(0.9999, "is over 99%"), (0.0001, "is under 1%"), (0.68, "is 68%")])
@@ -100,6 +109,9 @@ def test_a_result_on_paper_alone_and_one_that_a_single_trade_made_are_named() ->
     assert "Open" in warned(trades=0, open_trades=3)
     inputs = backtest_inputs(drift=0.002)
     gained = inputs.row["equity"] - inputs.row["capital"]
+    losing = inputs.trades.with_columns(pl.when(pl.col("reason") == "end").then(500.0).otherwise(-1.0).alias("profit"))
+    paper = dict(words.warnings(replace(inputs, trades=losing)))["On paper"]
+    assert paper.endswith("those that are over made −$40.00.")
     best = pl.when(pl.col("number") == 5).then(gained + 1).otherwise("profit").alias("profit")
     told = dict(words.warnings(replace(inputs, trades=inputs.trades.with_columns(best))))
     assert "Q004" in told["One trade"]
