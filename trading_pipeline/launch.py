@@ -438,7 +438,10 @@ class Replays:
     world: World
 
     def __call__(self, market: Market, session: date, *, book: str | None, resume: bool) -> RenderableType:
-        """Replay a session, write its page, and say for a terminal what it came to."""
+        """Replay a session, write its page, and say for a terminal what it came to and what was missing or odd."""
+        from rich.console import Group
+        from rich.text import Text
+
         from trading_pipeline.reports.trading_day import gather, place_of, summary_renderable, trading_day_page
         from trading_pipeline.storage import files
         from trading_pipeline.trading import replay_session
@@ -454,7 +457,9 @@ class Replays:
         )
         day = gather(self.world, market, session, result.book)
         place = place_of(market, session, result.book)
-        return summary_renderable(day, page=files.put_text(self.world.settings, place, trading_day_page(day)))
+        page = files.put_text(self.world.settings, place, trading_day_page(day))
+        remarks = [Text.assemble(("Remark    ", "bold"), remark) for remark in result.remarks]
+        return Group(summary_renderable(day, page=page), *remarks)
 
 
 @contextmanager
@@ -463,33 +468,6 @@ def replayed(settings: Settings) -> Iterator[Replays]:
     world = World(settings)
     try:
         yield Replays(world)
-    finally:
-        world.close()
-
-
-def halt_trading(settings: Settings, reason: str | None) -> str:
-    """Set the kill switch in the database, or lift it where there is no `reason`; what was done, in words.
-
-    Said too: that no loop leads the book, so that nobody cancels what waits at the broker; and, of a halt that is
-    lifted, what else still halts trading.
-    """
-    from trading_pipeline.live.halting import halted_by
-    from trading_pipeline.storage.live_store import LiveStore
-    from trading_pipeline.storage.locks import is_held
-
-    world = World(settings)
-    try:
-        store = LiveStore(world.warehouse)
-        if reason is None:
-            lifted = store.lift_halt(world.now())
-            if (still := halted_by(settings)()) is not None:
-                where = "TRADING_HALTED" if settings.trading_halted else settings.halt_file
-                return f"{'The halt is lifted' if lifted else 'No halt to lift'}, but {where} still halts: {still}."
-            return "Trading goes on." if lifted else "Trading was not halted."
-        halted = store.halt(reason, world.now())
-        said = f"Trading is halted: {reason}." if halted else f"Trading was halted already: {store.halted()}."
-        led = is_held(world.warehouse, store.lock_name)
-        return said if led else f"{said} No loop leads the book: cancel what waits at the broker on its own pages."
     finally:
         world.close()
 

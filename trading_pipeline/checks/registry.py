@@ -312,6 +312,12 @@ CHECKS: tuple[Check[Sight], ...] = (
         "Each execution has a positive price and quantity, and no negative fee.",
         live.fees_and_prices,
     ),
+    Check(
+        "positions",
+        "stops_protect",
+        "What was held when a session ended had a stop at the broker, over all of its shares.",
+        live.stops_protect,
+    ),
     *(
         Check(
             table.name,

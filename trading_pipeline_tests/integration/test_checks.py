@@ -450,6 +450,7 @@ def shares_from_nowhere(world: World) -> None:
     tamper(world, f"INSERT INTO positions ({columns}) VALUES ('paper', '{DAY}', 'us:Q1', 'Q1', 1, 10, 10, 10, 0)")
 
 
+@fault("positions/stops_protect")
 def held_without_a_stop(world: World) -> None:
     tamper(world, "DELETE FROM fills WHERE order_id IN (SELECT order_id FROM orders WHERE role <> 'entry')")
 

@@ -12,6 +12,7 @@ from trading_pipeline.research.premarket.mornings import (
     DAILY_LOOKBACK,
     INTRADAY_LOOKBACK,
     REFERENCE_LOOKBACK,
+    by_the_open,
 )
 from trading_pipeline.research.premarket.rules import Rules, load_rules
 from trading_pipeline.research.premarket.snapshots import snapshots
@@ -21,6 +22,7 @@ __all__ = [
     "INTRADAY_LOOKBACK",
     "REFERENCE_LOOKBACK",
     "Rules",
+    "by_the_open",
     "daily_bias",
     "load_rules",
     "snapshots",

@@ -39,6 +39,19 @@ REFERENCE_LOOKBACK = 1
 """Sessions before the judged one whose indicators, regime, earnings calendar and news must be passed."""
 
 _CELL = ["cell"]
+_SOURCE = ["session", "instrument_id", "provider", "interval", "phase"]
+
+
+def by_the_open(intraday: pl.DataFrame) -> pl.DataFrame:
+    """Of the bars of sessions before the eve of the first morning, what mornings use: those before the open, and one of
+    each name and source after it, which says that the source told of the name that day.
+
+    intraday: rows of `intraday_bars`, every version, of a session each source of which was received to its end.
+    """
+    complete = intraday.filter(~pl.col("forming"))
+    before = (pl.col("phase") == "pre").fill_null(value=False)
+    rest = complete.filter(~before).sort("available_at", maintain_order=True)
+    return pl.concat([complete.filter(before), rest.unique(_SOURCE, keep="first", maintain_order=True)])
 
 
 @dataclass(frozen=True)
