@@ -72,6 +72,8 @@ def read_panel(world: World, market: Market, universe: str, *, measured: bool = 
         raise InputRefused(f"There is no bar of {universe} in the {market.name} market", remedy)
     if benchmark not in bars["instrument_id"]:
         raise InputRefused(f"There is no bar of the benchmark {benchmark}", remedy)
+    # A world may be asked as of a moment before the last sessions: who joined after it was nobody then.
+    members = members.filter(pl.col("session").is_in(bars["session"].unique().to_list()))
     actions = effective(in_force(world.lake.read(market.name, CORPORATE_ACTIONS), world.as_of))
     measures = _measures(world, market, members) if measured else {}
     panel = market_panel(bars, actions, members, benchmark, measures)
