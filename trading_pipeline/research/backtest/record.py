@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from trading_pipeline.research.backtest.book import INTRADAY, REASONS, Book
+from trading_pipeline.research.backtest.book import END, INTRADAY, REASONS, Book
 from trading_pipeline.research.backtest.configuration import Configuration
 from trading_pipeline.research.market_panel import MarketPanel
 from trading_pipeline.research.panel import Floats, Integers
@@ -220,7 +220,8 @@ def _positions(panel: MarketPanel, days: Days) -> pl.DataFrame:
 
 
 def _trades(panel: MarketPanel, trades: pl.DataFrame) -> pl.DataFrame:
-    return trades.sort("exited", "entered", "column").select(
+    # What is open comes last, so that a session more leaves those that ended in their places.
+    return trades.sort("exited", pl.col("reason") == END, "entered", "column").select(
         _names(panel, "column"),
         _side("long", "short"),
         _session(panel, "entered").alias("entered_at"),
