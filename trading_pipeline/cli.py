@@ -130,9 +130,12 @@ def run(console: Console, wanted: str | None) -> None:
                 site.backtests_summary(market_named(name)),
             )
         ]
+        waiting = [line for name in done if (line := site.waiting(market_named(name))) is not None]
         unquoted = [ticker for name, session in done.items() for ticker in site.unquoted(market_named(name), session)]
     for page in pages:
         console.print(page)
+    for line in waiting:
+        console.print(line, markup=False, highlight=False)
     for failure in failures[1:]:
         _say_error(str(failure))
     if failures:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from trading_pipeline.errors import (
     AlreadyRunning,
+    InputRefused,
     StorageUnavailable,
     TradingPipelineError,
     UnknownName,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from trading_pipeline.automation.again import Step
+    from trading_pipeline.backtesting.configurations import Found
     from trading_pipeline.research.backtest import Configuration
 
 STORAGE_URL = "DAGSTER_POSTGRES_URL"
@@ -199,13 +201,14 @@ class Site:
     def backtest(self, market: Market, names: Sequence[str] | None = None) -> list[RunFailed]:
         """Compute the backtests of a market, their sweeps and their comparison; the failures, one a run that failed.
 
-        names: of these configurations, all anew, and nobody else's file is a failure. None: of all, what was not
-        computed on the data there are now, or failed when it was computed last. `UnknownName` lists the known ones.
+        names: of these configurations, all anew, and nobody else's file is a failure. None: of all that there are bars
+        enough for, what was not computed on the data there are now, or failed when it was computed last.
+
+        Of names, `UnknownName` lists the known ones, and `InputRefused` says what bars one lacks.
         """
         from trading_pipeline.automation import backtest_runs
-        from trading_pipeline.backtesting.configurations import found
 
-        told = found(self.settings)
+        told = self._configurations(market)
         own = backtest_runs.registered(self.instance, market, told)
         failures: list[RunFailed] = []
         if names is None:
@@ -218,15 +221,31 @@ class Site:
             ]
             failures += [RunFailed(fault, "Mend the file") for fault in told.faults]
         else:
-            unknown = [name for name in names if name not in own]
-            if unknown:
-                raise UnknownName.of("configuration", unknown[0], own)
+            for name in names:
+                if name in told.waiting:
+                    raise InputRefused(
+                        f"{name} cannot be backtested: {told.waiting[name]}",
+                        "Raise HISTORY_SESSIONS and run, or shorten its windows",
+                    )
+                if name not in own:
+                    raise UnknownName.of("configuration", name, own)
             runs = [run for name in names for run in backtest_runs.runs_of(market, own[name])]
         failures += [failure for job, key in runs if (failure := self._failure_of(job, key)) is not None]
         if backtest_runs.overdue(self.instance, market):
             failure = self._failure_of(backtest_runs.comparison_name(market))
             failures += [failure] if failure is not None else []
         return failures
+
+    def waiting(self, market: Market) -> str | None:
+        """The configurations of a market that wait for more bars, in a line; None where none does."""
+        told = self._configurations(market).waiting
+        return "; ".join(f"{name} waits: {why}" for name, why in told.items()) + "." if told else None
+
+    def _configurations(self, market: Market) -> Found:
+        from trading_pipeline.backtesting.configurations import found
+        from trading_pipeline.tables import DAILY_BARS
+
+        return found(self.settings).with_bars(market, self.world.lake.sessions(market.name, DAILY_BARS))
 
     def _backtested(self, market: Market, configurations: Mapping[str, Configuration]) -> set[str]:
         """Names of the configurations whose stored result is theirs on the data there are."""

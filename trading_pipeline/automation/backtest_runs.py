@@ -92,7 +92,7 @@ def succeeded(instance: dg.DagsterInstance, job: str, partition: str) -> bool:
 def registered(instance: dg.DagsterInstance, market: Market, told: Found) -> dict[str, Configuration]:
     """Make the partitions those of the configurations there are; the configurations of the market, by name.
 
-    A partition whose file is gone goes too; what was computed of it stays in the tables.
+    A partition whose file is gone, or cannot be used, goes too; what was computed of it stays in the tables.
     """
     own = told.of(market)
     for partitions, keys in (
@@ -111,7 +111,8 @@ def registered(instance: dg.DagsterInstance, market: Market, told: Found) -> dic
 def sensor(
     market: Market, open_world: Callable[[], World], status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED
 ) -> dg.SensorDefinition:
-    """Registers each configuration file as a partition, and asks for the result of each that is new or was changed."""
+    """Registers each configuration file as a partition, once there are bars enough for it, and asks for the result of
+    each that is new or was changed."""
 
     @dg.sensor(
         name=f"{market.name}_configurations",
@@ -125,14 +126,14 @@ def sensor(
 
         world = open_world()
         try:
-            told, now = found(world.settings), world.now()
+            sessions, now = world.lake.sessions(market.name, DAILY_BARS), world.now()
+            told = found(world.settings).with_bars(market, sessions)
             own = registered(context.instance, market, told)
-            begun = bool(world.lake.sessions(market.name, DAILY_BARS))
         finally:
             world.close()
         for fault in told.faults:
             context.log.warning(fault)
-        if not begun:
+        if not sessions:
             return dg.SensorResult(skip_reason=_skipped("There are no bars yet to backtest on.", told))
         seen: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
         now_told = {name: _fingerprint(each) for name, each in own.items()}
@@ -158,8 +159,9 @@ def _fingerprint(configuration: Configuration) -> str:
 
 
 def _skipped(reason: str, told: Found) -> dg.SkipReason:
+    waiting = f" Waiting: {'; '.join(f'{name}: {why}' for name, why in told.waiting.items())}." if told.waiting else ""
     faults = f" {len(told.faults)} cannot be used: {'; '.join(told.faults)}" if told.faults else ""
-    return dg.SkipReason(reason + faults)
+    return dg.SkipReason(reason + waiting + faults)
 
 
 def schedules(
@@ -194,11 +196,9 @@ def _nightly(
         day = exchange.local_date(context.scheduled_execution_time)
         if not exchange.is_session(day):
             return dg.SkipReason(f"{market.exchange} does not trade on {day:%A %d %B %Y}.")
-        if context.instance.get_latest_materialization_event(key_of(market, DAILY_BARS.name)) is None:
-            return dg.SkipReason("There are no bars yet to backtest on.")
         keys = partitions.get_partition_keys(dynamic_partitions_store=context.instance)
         if not keys:
-            return dg.SkipReason("There is no configuration; the configurations' sensor registers them.")
+            return dg.SkipReason("None is registered: the sensor of configurations does, once there are bars for it.")
         return [dg.RunRequest(run_key=f"{market.name}/{what}/{key}/{day}", partition_key=key) for key in keys]
 
     return tick

@@ -7,7 +7,9 @@ What belongs here: finding and reading the files. What does not: what a configur
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +30,28 @@ _REMEDY = "Mend that in the file"
 
 @dataclass(frozen=True)
 class Found:
-    """The configurations of every market by name, and what is wrong with the files that cannot be used."""
+    """The configurations of every market by name, and what is wrong with the files that cannot be used.
+
+    waiting: by name, what the configurations lack that `with_bars` has set aside.
+    """
 
     configurations: dict[str, Configuration]
     faults: list[str]
+    waiting: dict[str, str] = field(default_factory=dict)
 
     def of(self, market: Market) -> dict[str, Configuration]:
         """Those of a market, by name."""
         return {name: told for name, told in self.configurations.items() if told.market == market.name}
+
+    def with_bars(self, market: Market, sessions: Sequence[date]) -> Found:
+        """The same, with the configurations of a market set aside that its sessions with bars are too few for.
+
+        They are at fault in nothing: a history that is young grows.
+        """
+        lacks = {name: _lacking(told, sessions) for name, told in self.of(market).items()}
+        waiting = {name: lack for name, lack in lacks.items() if lack is not None}
+        ready = {name: told for name, told in self.configurations.items() if name not in waiting}
+        return replace(self, configurations=ready, waiting=waiting)
 
 
 def found(settings: Settings) -> Found:
@@ -108,6 +124,16 @@ def kept(settings: Settings, path: str, configuration: Configuration) -> Path:
 def sweep_grid(configuration: Configuration) -> ParameterGrid:
     """The parameter sets of a configuration's sweep; `StrategyError` where its strategy does not take them."""
     return _grid(configuration.strategy, json.dumps(configuration.sweep))
+
+
+def _lacking(configuration: Configuration, sessions: Sequence[date]) -> str | None:
+    """What of bars a configuration lacks; None where it can be backtested on those sessions, ascending."""
+    needed, since = configuration.built().warm_up + 2, configuration.first_session
+    if len(sessions) < needed:
+        return f"it needs {needed} sessions of bars, there are {len(sessions)}"
+    if since is not None and sum(session >= since for session in sessions[-2:]) < 2:
+        return f"it begins with {since}, and bars end with {sessions[-1]}"
+    return None
 
 
 def _places(settings: Settings) -> list[Path]:
