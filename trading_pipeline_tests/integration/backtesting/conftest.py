@@ -77,6 +77,12 @@ class Desk:
     site: Site
     last: date
 
+    @property
+    def instruments(self) -> list[str]:
+        """Everybody who was ever a member."""
+        with self.world() as world:
+            return sorted(world.lake.read("us", "universe_members")["instrument_id"].unique())
+
     @contextmanager
     def world(self, later: timedelta = timedelta(0)) -> Iterator[World]:
         """The site's world once the last session's bars are final, or so much later."""
