@@ -277,8 +277,10 @@ def test_every_check_of_an_asset_shows_its_result(tab, served, passed, asset):
 
 
 def test_the_schedules_tick_on_the_exchanges_clock(tab, served):
+    # The list draws no more rows than fit on the screen.
+    tab.set_viewport_size({"width": 1440, "height": 3000})
     tab.goto(f"{served.address}/automation")
-    sync_api.expect(tab.get_by_text(re.compile("^Scheduled At")).filter(visible=True)).to_have_count(11)
+    sync_api.expect(tab.get_by_text(re.compile("^Scheduled At")).filter(visible=True)).to_have_count(15)
     lines = _lines(tab)
     named = ("us_end_of_day", "asx_end_of_day", "us_market_week", "us_premarket", "us_live")
     told = {name: lines[lines.index(name) + 1] for name in named}
