@@ -444,8 +444,9 @@ class Site:
             raise KeyboardInterrupt
         lines = dict.fromkeys(f"{where}: {one_line(error)}" for where, error in errors)
         shown = self.settings.masked("; ".join(list(lines)[:_MOST_FAILURES]) or "see the run")
+        partition = tags.get("dagster/partition")
         raise RunFailed(
-            f"{job_name} failed: {shown}",
+            f"{job_name}{f' of {partition}' if partition else ''} failed: {shown}",
             f"Mend that and run it again; what was committed is kept. Run {result.run_id} is in the UI (make ui)",
         )
 

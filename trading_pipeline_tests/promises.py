@@ -29,8 +29,9 @@ import psycopg
 from psycopg import sql
 
 from trading_pipeline.assets import backtests, live
-from trading_pipeline.automation import jobs
+from trading_pipeline.automation import backtest_runs, jobs
 from trading_pipeline.automation.sensors import range_tags
+from trading_pipeline.backtesting.configurations import found
 from trading_pipeline.clock import fixed_clock
 from trading_pipeline.definitions import build_definitions
 from trading_pipeline.live.clocks import SimulatedClock
@@ -133,12 +134,14 @@ class Site:
         without: Sequence[str] = (),
         only: Sequence[str] = (),
         checked: bool | None = None,
+        partition: str | None = None,
     ) -> Callable[[], dg.ExecuteInProcessResult]:
         """A job ready to run for the sessions from `first` to `last`, at `now` (default: when what it receives became
         final); nothing is opened before it runs.
 
         without: names of assets that are left out. only: where given, names of the assets that are run. checked: with
-        their checks or without (default: as the site says).
+        their checks or without (default: as the site says). partition: of a job that is not partitioned by session, the
+        one it is run for; the configurations of backtests are registered for it.
         """
         minutes = job in (jobs.premarket_name(self.market), jobs.minutes_name(self.market))
         moment = now or final_at(self.market, last) + (POST_MARKET if minutes else timedelta(0))
@@ -158,10 +161,13 @@ class Site:
         if not (self.checked if checked is None else checked):
             resolved = resolved.get_subset(asset_selection=set(selected), asset_check_selection=set())
             how = {}
+        if partition is not None:
+            backtest_runs.registered(self.instance, self.market, found(self.settings))
+        one = partition or (last.isoformat() if first == last else None)
         return partial(
             resolved.execute_in_process,
             instance=self.instance,
-            tags=range_tags(first, last) if first != last else {"dagster/partition": last.isoformat()},
+            tags={"dagster/partition": one} if one else range_tags(first, last),
             run_config=QUIET,
             **how,
         )
@@ -396,17 +402,20 @@ class Fate:
 
 
 class Worker:
-    """A process of its own that has a job ready to run for one session on a site, and forks a child for each run.
+    """A process of its own that has a job ready to run for one session (or another partition, known at that session) on
+    a site, and forks a child for each run.
 
     Getting ready takes longer than most steps run. Nothing that has threads or connections is used before the fork.
     """
 
-    def __init__(self, site: Site, job: str, session: date, *, only: Sequence[str] = ()) -> None:
+    def __init__(
+        self, site: Site, job: str, session: date, *, only: Sequence[str] = (), partition: str | None = None
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self._orders, orders = context.Pipe()
         self._process = context.Process(
-            target=_stand_by, args=(site.folder, site.database_url, job, session, tuple(only), orders)
+            target=_stand_by, args=(site.folder, site.database_url, job, session, tuple(only), partition, orders)
         )
         self._process.start()
         orders.close()
@@ -428,9 +437,19 @@ class Worker:
         self._process.join(30)
 
 
-def _stand_by(folder: Path, database_url: str, job: str, session: date, only: Sequence[str], orders: Any) -> None:
+def _stand_by(
+    folder: Path,
+    database_url: str,
+    job: str,
+    session: date,
+    only: Sequence[str],
+    partition: str | None,
+    orders: Any,
+) -> None:
     site = Site(folder, database_url, instance=forgetful_instance(), checked=False)
-    run = site.ready(job, session, session, only=only)
+    run = site.ready(job, session, session, only=only, partition=partition)
+    if partition is not None:
+        import vectorbt  # noqa: F401 - seconds that each child would take
     while True:
         try:
             die_at, after = orders.recv()
@@ -455,7 +474,9 @@ def _run_and_tell(run: Callable[[], Any], killer: _Killer, tell: int) -> NoRetur
     from trading_pipeline.storage.warehouse import Warehouse
 
     killer.around(Lake, "_write")
+    killer.around(Lake, "_delete")
     killer.around(Warehouse, "replace")
+    killer.around(Warehouse, "replace_result")
     killer.around(Warehouse, "publish")
     killer.around(files, "put_text")
     killer.around(OpenBook, "commit_tick")

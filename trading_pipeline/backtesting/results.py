@@ -21,7 +21,7 @@ import polars as pl
 
 from trading_pipeline.backtesting import CODE_VERSION
 from trading_pipeline.backtesting.inputs import ALL, Inputs, read_panel
-from trading_pipeline.errors import InputRefused
+from trading_pipeline.errors import InputRefused, UnknownName
 from trading_pipeline.markets import Market, market_named
 from trading_pipeline.providers.files import UNIVERSE as FILES
 from trading_pipeline.tables import Table
@@ -117,9 +117,9 @@ def publish_walk_forward(world: World, configuration: Configuration) -> tuple[pl
     from trading_pipeline.research.performance.series import SESSIONS_A_YEAR, PerformanceError, sharpe_ratio
     from trading_pipeline.research.performance.walk_forward import Choice, walk_forward, walk_forward_windows
 
-    market = market_named(configuration.market)
-    inputs = read_panel(world, market, configuration.universe)
-    told, panel = configuration.walk_forward, inputs.panel
+    market, told = market_named(configuration.market), configuration.walk_forward
+    with refused(configuration):
+        panel = read_panel(world, market, configuration.universe).panel
     sets = _parameter_sets(configuration)
     started = 0
     if configuration.first_session is not None:
@@ -278,7 +278,7 @@ def up_to_date(row: Mapping[str, Any], configuration: Configuration, last: date,
 
 
 class refused:  # noqa: N801 - reads as a phrase: with refused(configuration)
-    """Turns what the science refuses into one line for a person, with the configuration's name."""
+    """Turns what the science or the inputs refuse into one line for a person, with the configuration's name."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._name = configuration.name
@@ -291,17 +291,18 @@ class refused:  # noqa: N801 - reads as a phrase: with refused(configuration)
         from trading_pipeline.research.performance.series import PerformanceError
         from trading_pipeline.research.strategies.base import StrategyError
 
+        why = f"{self._name} cannot be backtested"
+        if isinstance(error, InputRefused | UnknownName):
+            raise InputRefused(f"{why}: {error.problem}", error.remedy) from error
         if isinstance(error, StrategyError | CoverageError | AccountingError | PerformanceError):
-            raise InputRefused(
-                f"{self._name} cannot be backtested: {error}", "Mend the configuration, the strategy or the data"
-            ) from error
+            raise InputRefused(f"{why}: {error}", "Mend the configuration, the strategy or the data") from error
 
 
 def _record(world: World, market: Market, configuration: Configuration) -> tuple[Inputs, BacktestRecord]:
     from trading_pipeline.research.backtest import backtest
 
-    inputs = read_panel(world, market, configuration.universe)
     with refused(configuration):
+        inputs = read_panel(world, market, configuration.universe)
         return inputs, backtest(inputs.panel, configuration)
 
 

@@ -54,7 +54,8 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
     market = market_named(configuration.market)
     if not configuration.sweep:
         raise InputRefused(f"{configuration.name} has no [sweep]", "Give it ranges of parameters")
-    panel = read_panel(world, market, configuration.universe, measured=False).panel
+    with refused(configuration):
+        panel = read_panel(world, market, configuration.universe, measured=False).panel
     task = f"{market.name}/parameter_sweeps {configuration.name} {number}-of-{of}"
     slippage = configuration.costs.slippage
     assert slippage.kind != "volume_share"  # refused with the file
@@ -74,7 +75,7 @@ def publish_part(world: World, configuration: Configuration, number: int, of: in
                 progress=lambda done, total: world.progress(task, done, total),
             )
         except SweepTooLarge as error:
-            raise InputRefused(f"{configuration.name}: {error}", f"Set sweep_chunks to more than {of}") from error
+            raise InputRefused(str(error), f"Set sweep_chunks to more than {of}") from error
     last = panel.axes.sessions[-1].astype(object)
     chunk = f"{number}-of-{of}"
     labels = [json.dumps(result.grid.combination(each), sort_keys=True) for each in range(len(result.grid))]

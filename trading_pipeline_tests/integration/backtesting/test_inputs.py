@@ -13,7 +13,7 @@ from trading_pipeline.errors import InputRefused, UnknownName
 from trading_pipeline.markets import ASX, US
 from trading_pipeline.storage import reader
 from trading_pipeline.tables import CORPORATE_ACTIONS, INDICATORS, NEWS, SCREENER_SCORES, UNIVERSE_MEMBERS
-from trading_pipeline_tests.integration.backtesting.conftest import BARS_FROM, EARLY, Desk
+from trading_pipeline_tests.backtest_desks import BARS_FROM, EARLY, Desk
 from trading_pipeline_tests.promises import LAST, XNYS, final_at
 
 

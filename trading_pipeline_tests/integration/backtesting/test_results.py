@@ -24,7 +24,7 @@ from trading_pipeline.tables import (
     WALK_FORWARD,
     WALK_FORWARD_EQUITY,
 )
-from trading_pipeline_tests.integration.backtesting.conftest import BOTH_SIDES, EARLY, Desk, cross
+from trading_pipeline_tests.backtest_desks import BOTH_SIDES, EARLY, Desk, cross
 from trading_pipeline_tests.promises import LAST, XNYS, final_at
 
 NAMES = ("cross", "both-sides")
@@ -126,7 +126,7 @@ class TestRevisions:
         held = copied.rows(BACKTEST_POSITIONS, configuration="cross").filter(pl.col("session") == session)
         copied.revise(held["instrument_id"][0], session, 1.03, told_at)
         for later in (2 * DAY, 3 * DAY):
-            row = copied.publish(cross("cross"), later=later)
+            row = copied.publish(cross("cross"), later=later, whole=False)
             assert row["revised_from"] == session
             assert row["data_as_of"] == told_at
         after = copied.rows(BACKTEST_EQUITY, configuration="cross")
@@ -136,7 +136,7 @@ class TestRevisions:
 
         # One more on the same evening, of a session since: the earlier one is what the day began to differ from.
         copied.revise(held["instrument_id"][0], XNYS.offset(session, 1), 0.97, told_at + 3 * DAY)
-        assert copied.publish(cross("cross"), later=5 * DAY)["revised_from"] == session
+        assert copied.publish(cross("cross"), later=5 * DAY, whole=False)["revised_from"] == session
 
         with copied.world() as world:
             versions = world.lake.read("us", BACKTESTS, LAST, LAST).filter(pl.col("configuration") == "cross")
@@ -148,7 +148,7 @@ class TestRevisions:
         assert served["revised_from"].to_list() == [session]
 
         tomorrow = copied.go_on(XNYS.offset(LAST, 1), now=final_at(US, XNYS.offset(LAST, 1)) + 5 * DAY)
-        assert tomorrow.publish(cross("cross"), later=6 * DAY)["revised_from"] is None
+        assert tomorrow.publish(cross("cross"), later=6 * DAY, whole=False)["revised_from"] is None
 
     def test_what_broke_off_after_the_row_tells_the_same_again(
         self, copied: Desk, monkeypatch: pytest.MonkeyPatch
@@ -158,14 +158,14 @@ class TestRevisions:
         copied.revise(held["instrument_id"][0], session, 1.03, final_at(US, LAST) + DAY)
         with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
             patched.setattr(results, "store", _broken_off)
-            copied.publish(cross("cross"), later=2 * DAY)
+            copied.publish(cross("cross"), later=2 * DAY, whole=False)
         assert copied.rows(BACKTESTS, configuration="cross")["revised_from"].to_list() == [None, session]
-        assert copied.publish(cross("cross"), later=3 * DAY)["revised_from"] == session
+        assert copied.publish(cross("cross"), later=3 * DAY, whole=False)["revised_from"] == session
 
     def test_another_configuration_of_that_name_revises_nothing(self, copied: Desk) -> None:
         """Nor does the first one when it comes back: what lies between was not its account."""
         other = cross("cross").replace("fast = 5,", "fast = 4,")
-        hashes = [copied.publish(text)["configuration_hash"] for text in (other, cross("cross"))]
+        hashes = [copied.publish(text, whole=False)["configuration_hash"] for text in (other, cross("cross"))]
         assert hashes[0] != hashes[1]
         with copied.world() as world:
             rows = world.lake.read("us", BACKTESTS, LAST, LAST).filter(pl.col("configuration") == "cross")
@@ -180,7 +180,7 @@ class TestRevisions:
             1.03,
             final_at(US, LAST) + DAY,
         )
-        row = copied.publish(cross("cross"), later=2 * DAY)
+        row = copied.publish(cross("cross"), later=2 * DAY, whole=False)
         assert (row["code_version"], row["revised_from"]) == ("2", None)
 
     def test_a_history_that_now_begins_earlier_revises_all_of_it(self, copied: Desk) -> None:
@@ -189,12 +189,12 @@ class TestRevisions:
         with copied.world() as world:
             shorter = stored.filter(pl.col("session") > stored["session"][9])
             world.lake.replace_result("us", BACKTEST_EQUITY, {"configuration": "cross"}, shorter)
-        assert copied.publish(cross("cross"))["revised_from"] is None
+        assert copied.publish(cross("cross"), whole=False)["revised_from"] is None
         with copied.world() as world:
             gone = stored["session"][3] - timedelta(days=365)
             longer = pl.concat([stored.head(1).with_columns(session=pl.lit(gone)), stored]).sort("session")
             world.lake.replace_result("us", BACKTEST_EQUITY, {"configuration": "cross"}, longer)
-        assert copied.publish(cross("cross"))["revised_from"] == gone
+        assert copied.publish(cross("cross"), whole=False)["revised_from"] == gone
 
 
 def _broken_off(*_: object) -> bool:
@@ -213,13 +213,13 @@ class TestWalkForward:
         assert joined["equity"][-1] == pytest.approx(100_000 * grown, rel=1e-12)
         assert set(windows["tried"]) == {4}
 
-    def test_a_test_is_what_the_chosen_set_would_have_earned_from_cash(self, later: Desk) -> None:
+    def test_a_test_is_what_the_chosen_set_would_have_earned_from_cash(self, copied: Desk) -> None:
         """The first window's, backtested by itself from the session before it on."""
-        window = later.rows(WALK_FORWARD, configuration="cross").row(0, named=True)
+        window = copied.rows(WALK_FORWARD, configuration="cross").row(0, named=True)
         begin = XNYS.offset(window["test_first"], -1)
         told = parse_configuration(cross("alone", more=f"first_session = {begin}"))
         configuration = told.with_parameters(**json.loads(window["parameters"]))
-        with later.world() as world:
+        with copied.world() as world:
             alone = results.publish_backtest(world, configuration).equity
         earned = alone.filter(pl.col("session").is_between(window["test_first"], window["test_last"]))["return"]
         assert window["test_return"] == pytest.approx(float(np.prod(1 + earned.to_numpy()) - 1), rel=1e-12)
@@ -317,7 +317,7 @@ class TestMonteCarlo:
 
 class TestComparison:
     def test_two_are_compared_on_what_both_cover(self, copied: Desk) -> None:
-        copied.publish(cross("session"))  # a name like a column's
+        copied.publish(cross("session"), whole=False)  # a name like a column's
         with copied.world() as world:
             rows = results.publish_comparison(world, US, ["cross", "both-sides", "session", "gone"])
             assert rows.equals(results.publish_comparison(world, US, ["session", "cross", "both-sides"]))

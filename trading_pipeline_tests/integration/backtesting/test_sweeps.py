@@ -14,7 +14,8 @@ from trading_pipeline.errors import InputRefused
 from trading_pipeline.markets import US
 from trading_pipeline.research import sweeps as science
 from trading_pipeline.tables import PARAMETER_SWEEPS, SWEEP_PAIRS
-from trading_pipeline_tests.integration.backtesting.conftest import BOTH_SIDES, LAST, Desk, cross
+from trading_pipeline_tests.backtest_desks import BOTH_SIDES, Desk, cross
+from trading_pipeline_tests.promises import LAST
 
 
 def part(desk: Desk, text: str, number: int) -> pl.DataFrame:
@@ -105,7 +106,7 @@ def test_an_order_is_carried_as_long_as_the_configuration_says(copied: Desk, mon
 def test_a_sweep_too_large_for_memory_says_how_to_part_it(copied: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = science.sweep
     monkeypatch.setattr(science, "sweep", lambda *given, **how: plain(*given, **how, memory_budget=1_000))
-    with pytest.raises(InputRefused, match=r"large: sweep of moving_average_cross: .* Set sweep_chunks to more than 1"):
+    with pytest.raises(InputRefused, match=r"large cannot be backtested: sweep of .* Set sweep_chunks to more than 1"):
         part(copied, cross("large"), 1)
 
 
