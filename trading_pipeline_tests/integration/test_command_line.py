@@ -43,8 +43,17 @@ if TYPE_CHECKING:
 
 PASSWORD = "hunter2-pa55word"
 SECRETS = {"TIINGO_API_KEY": "tiingo-k3y-0815", "AWS_ACCESS_KEY_ID": "AKIA-0815", "AWS_SECRET_ACCESS_KEY": "aws-s3cret"}
-SMALL = {"SIMULATED_TICKERS": "25", "HISTORY_SESSIONS": "40", "DECISION_SESSIONS": "2"}
+SMALL = {"SIMULATED_TICKERS": "25", "HISTORY_SESSIONS": "48", "DECISION_SESSIONS": "2"}
 PATIENCE = 900
+QUICK = """
+name = "quick"
+title = "What so short a history can tell"
+strategy = "moving_average_cross"
+market = "us"
+universe = "ALL"
+parameters = { fast = 2, slow = 3 }
+allocation = { lookback = 10, minimum_history = 5 }
+"""
 
 
 def _place(folder: Path, database_url: str, **more: str) -> dict[str, str]:
@@ -57,6 +66,7 @@ def _place(folder: Path, database_url: str, **more: str) -> dict[str, str]:
         "LAKE_URL": str(folder / "state" / "lake"),
         "INBOX_URL": str(folder / "state" / "inbox"),
         "WATCHLIST_FILE": str(folder / "watchlist.txt"),
+        "BACKTESTS_DIR": str(folder / "backtests"),
         **SMALL,
         **more,
     }
@@ -144,6 +154,14 @@ class Command:
         return self
 
 
+def _configure(folder: Path, text: str) -> Path:
+    """Put a backtest configuration into the folder of one's own."""
+    file = folder / "backtests" / f"{re.search(r'name = "([^"]+)"', text)[1]}.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return file
+
+
 def with_password(server: EmbeddedServer) -> str:
     """A URL of a database that does not exist yet, with a password that the server does not look at."""
     url = server.url(f"desk_{uuid.uuid4().hex[:12]}").get_secret_value()
@@ -153,8 +171,9 @@ def with_password(server: EmbeddedServer) -> str:
 
 @pytest.fixture(scope="module")
 def desk(embedded_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    """A desk with a small simulated market; every secret there is, is set."""
+    """A desk with a small simulated market and a backtest that is short enough for it; every secret there is, is set."""
     folder = tmp_path_factory.mktemp("desk")
+    _configure(folder, QUICK)
     return Desk(folder, _place(folder, with_password(embedded_server), **SECRETS))
 
 
@@ -223,6 +242,27 @@ def test_a_second_run_asks_for_nothing_and_says_the_same(story: Story, desk: Des
     assert "received_bars" not in story.second.out
     assert "us/daily_briefing: 1\n" in story.second.out
     assert not (desk.folder / "own_home").exists()
+
+
+def test_a_run_backtests_what_there_are_bars_for_and_the_next_one_nothing(story: Story, desk: Desk) -> None:
+    """The shipped configurations look back further than the history reaches, which is no failure."""
+    table, _, waiting = story.first.summary.partition("Backtests, us, to ")[2].partition("dip-buying waits: ")
+    assert re.search(r"│ quick +│", table) and "momentum-hrp" not in table
+    assert waiting.startswith("it needs 85 sessions of bars, there are 48; mean-reversion waits: ")
+    with connect(list(_databases(desk))[1]) as connection:
+        rows = connection.execute(
+            "SELECT asset_key, partition, count(*) FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
+            " AND asset_key LIKE ANY (ARRAY['%backtest%', '%walk_forward%', '%monte_carlo%', '%strategy_comparison\"]'])"
+            " GROUP BY asset_key, partition"
+        ).fetchall()
+    made = {(json.loads(key)[-1], partition): count for key, partition, count in rows if "us" in json.loads(key)}
+    assert made == {
+        ("backtests", "quick"): 1,
+        ("walk_forward", "quick"): 1,
+        ("monte_carlo", "quick"): 1,
+        ("backtest_reports", "quick"): 1,
+        ("strategy_comparison", None): 1,
+    }
 
 
 def test_ui_shows_what_run_did_and_stop_ends_it(story: Story, desk: Desk) -> None:
@@ -396,6 +436,7 @@ def test_past_sessions_and_the_other_market_are_published_with_their_lookbacks(
     (tmp_path / "watchlist.txt").write_text("NOSUCH\n")
     line = last_line(type_in("run", "--session", "2024-03-15", MARKETS="us,asx"))
     assert line.startswith("error: simulated has no bars of NOSUCH; all else was published.")
+    _backtest_by_name_and_by_file(type_in, tmp_path)
     done = type_in("backfill", "2024-03-07", "2024-03-08")
     assert done.exit_code == 0 and done.stdout.endswith("us: published 2024-03-07 to 2024-03-08.\n")
     exchange = calendar("XNYS")
@@ -403,10 +444,39 @@ def test_past_sessions_and_the_other_market_are_published_with_their_lookbacks(
         assert site.decided(US) == {date(2024, 3, day) for day in (7, 8, 14, 15)}
         assert site.decided(ASX) == {date(2024, 3, day) for day in (14, 15)}
         # As many sessions of bars before the earliest decision as a first run has, and no hole up to the last.
-        assert site.judged(US) == set(exchange.between(exchange.offset(date(2024, 3, 7), -38), date(2024, 3, 15)))
+        assert site.judged(US) == set(exchange.between(exchange.offset(date(2024, 3, 7), -46), date(2024, 3, 15)))
         # Dagster remembers sessions that a lake which was moved away no longer holds.
         (tmp_path / "state" / "lake").rename(tmp_path / "moved")
         assert site.judged(US) == site.decided(US) == set()
+
+
+def _backtest_by_name_and_by_file(type_in: Callable[..., Result], folder: Path) -> None:
+    """Of the market that was just brought up to date."""
+    _configure(folder, QUICK)
+    (folder / "backtests" / "torn.toml").write_text("name = ")
+    told = type_in("backtest", "quick")
+    assert told.exit_code == 0, told.output  # another file's fault is not its own
+    assert "What so short a history can tell: " in told.stdout and "2024-03-15" in told.stdout
+    assert re.search(r"│ Sharpe", told.stdout) and "Maximum drawdown" in told.stdout
+
+    line = last_line(type_in("backtest", "quack"))
+    assert "There is no configuration named 'quack'. Known: dip-buying, " in line and ", quick, " in line
+    assert "torn.toml: the configuration is no TOML" in last_line(type_in("backtest", "torn"))
+
+    draft = folder / "draft.toml"
+    draft.write_text(QUICK.replace("quick", "thorough").replace("slow = 3", "slow = 30"))
+    patient = type_in("backtest", str(draft))
+    assert patient.stdout == f"Kept as {folder / 'backtests' / 'thorough.toml'}.\n"
+    assert "thorough cannot be backtested: it needs 72 sessions of bars, there are 48" in last_line(patient)
+    draft.write_text(QUICK.replace("fast = 2", "fast = 20"))
+    assert "fast (20) must be below slow (3)" in last_line(type_in("backtest", str(draft)))
+    assert "it cannot be read (No such file" in last_line(type_in("backtest", str(folder / "none.toml")))
+    assert sorted(file.name for file in (folder / "backtests").iterdir()) == [
+        "quick.toml",
+        "thorough.toml",
+        "torn.toml",
+    ]
+    (folder / "backtests" / "torn.toml").unlink()
 
 
 def test_rebase_takes_over_a_history_that_was_changed_as_a_whole(
